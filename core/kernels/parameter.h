@@ -1,0 +1,22 @@
+// A named tensor of the model and its gradient.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace decant {
+
+// `value` is what the kernels compute with (bf16 or fp32); `grad`, when `trainable`, is fp32 of the same shape and is added to by
+// every backward until the optimizer clears it. Masters and optimizer state belong to the optimizer (train/optimizer.h).
+// `name` is the checkpoint's: "model.layers.0.self_attn.q_proj.weight".
+struct Parameter {
+  std::string name;
+  at::Tensor value;
+  at::Tensor grad;
+  bool trainable = false;
+
+  bool defined() const { return value.defined(); }
+};
+
+}  // namespace decant

@@ -1,0 +1,42 @@
+// Models from and to disk. Loading is a set comparison of names: a missing and an unexpected tensor are both errors, as are other
+// shapes and values that are not finite. (Known extras are let pass: rotary inv_freq buffers, lm_head of a tied model when it
+// equals the embedding.)
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/model/decoder.h"
+
+namespace decant {
+
+enum class Dtype { kBf16, kFp32 };
+at::ScalarType to_torch(Dtype dtype);
+// bf16 where the machine has bf16 instructions (avx512_bf16 or amx_bf16), else fp32.
+Dtype fastest_dtype();
+
+// A Hugging Face folder: config.json and model.safetensors or shards with their index.
+Decoder load_model(const std::filesystem::path& folder, Dtype dtype);
+
+// A decoder with the given tensors; `source(name)` returns the tensor of that name. Used by load_model, GGUF import and tests.
+using TensorSource = std::function<at::Tensor(const std::string& name)>;
+Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource& source);
+
+// Seeded random weights of the given standard deviation (norms 1, biases 0): tests and tiny recipes.
+Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, double deviation = 0.02);
+
+// config.json and model.safetensors (sharded above max_shard_bytes), weights in `dtype`; atomically.
+void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype dtype,
+                int64_t max_shard_bytes = 5'000'000'000);
+
+// The student of a teacher: the given layers, in order, renumbered; everything else shared by value (cloned).
+Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers);
+
+// A GGUF model (llama or qwen2 architecture) as a Hugging Face folder: weights dequantized to `dtype`, llama's q/k rows permuted back,
+// config.json from the metadata. Tokenizer files are written by data_pipeline/tokenizer_files.h.
+Decoder import_gguf(const std::filesystem::path& gguf, Dtype dtype);
+
+}  // namespace decant

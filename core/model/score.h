@@ -1,0 +1,22 @@
+// Log-probabilities of given tokens, and what is made of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/model/decoder.h"
+
+namespace decant {
+
+// log p(ids[i] | ids[..i]) for i = 1..n-1 of each document; packed into flat rows of at most `max_tokens` (results do not depend
+// on the packing). Error for an empty document or an id outside the vocabulary.
+std::vector<std::vector<float>> score(const Decoder& model, const std::vector<std::vector<int64_t>>& documents,
+                                      int64_t max_tokens = 2048);
+
+struct WeightedLoss {
+  double sum = 0, weight = 0;  // nats
+};
+// Sum of -weight * log p over the batch.
+WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch);
+
+}  // namespace decant

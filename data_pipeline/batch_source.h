@@ -1,0 +1,42 @@
+// Shards to the batches of an optimizer step: a pure function of (seed, step), so resuming needs no state.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/model/batch.h"
+
+namespace decant {
+
+struct BatchConfig {
+  int64_t tokens_per_step = 2048;
+  int64_t tokens_per_micro_batch = 2048;
+  int64_t seed = 0;
+
+  static void visit(auto& c, auto&& field) {
+    field("tokens_per_step", c.tokens_per_step, "tokens of one optimizer step, at most; whole packed rows are taken");
+    field("tokens_per_micro_batch", c.tokens_per_micro_batch,
+          "tokens of one forward and backward; does not change the loss, only its rounding");
+    field("seed", c.seed, "of the order of rows");
+  }
+  void validate(const Place& place) const;
+};
+
+struct StepBatches {
+  int64_t steps_per_epoch = 0;
+  int64_t tokens_per_epoch = 0;
+  std::function<std::vector<Batch>(int64_t step)> step;  // step from 0, any number of epochs
+};
+
+// Error when the shards' tokenizer or template digest differs from the expected one (empty: not compared), when a row exceeds a
+// micro-batch, or when no token has a loss weight.
+StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
+                         const std::string& tokenizer_sha256, const std::string& template_sha256);
+// All rows in order, in batches of at most max_tokens (evaluation).
+std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens);
+
+}  // namespace decant

@@ -1,0 +1,54 @@
+// The corpus step: conversations in, packed shards out, nothing lost without a reason on record.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/json.h"
+
+namespace decant {
+
+enum class TooLong { kQuarantine, kSplitAtTurn };
+template <>
+struct EnumNames<TooLong> {
+  static constexpr std::pair<TooLong, const char*> values[] = {{TooLong::kQuarantine, "quarantine"},
+                                                               {TooLong::kSplitAtTurn, "split_at_turn"}};
+};
+
+struct CorpusConfig {
+  std::vector<std::string> inputs;
+  double max_bad_fraction = 0.05;
+  int64_t sequence_length = 512;
+  double held_out_fraction = 0.1;
+  std::string split_salt = "decant";
+  TooLong too_long = TooLong::kQuarantine;
+  std::string template_name = "model";
+  bool replace_pii = true;
+  std::string pii_key_env = "DECANT_PII_KEY";
+
+  static void visit(auto& c, auto&& field) {
+    field("inputs", c.inputs, "JSONL files, folders or globs of conversations, relative to the recipe");
+    field("max_bad_fraction", c.max_bad_fraction, "the step stops when more of the records than this are quarantined");
+    field("sequence_length", c.sequence_length, "tokens of a packed row; a longer document is treated as too_long says");
+    field("held_out_fraction", c.held_out_fraction, "of the customers, by hash: their conversations are never trained on");
+    field("split_salt", c.split_salt, "changes which customers are held out");
+    field("too_long", c.too_long, "quarantine, or split_at_turn");
+    field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
+    field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
+    field("pii_key_env", c.pii_key_env, "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
+  }
+  void validate(const Place& place) const;
+};
+
+// Reads, checks, normalises, removes exact duplicates, replaces PII, splits, renders, tokenizes and packs. Into `folder`:
+// quarantine.jsonl, conversations/{train,held_out}/<tenant>.jsonl, shards/{train,held_out}/<tenant>/ and the returned counts:
+// {in, quarantined {reason: n}, duplicate, pii {email, mobile, id_card}, kept, train, held_out, tokens, tenants {...}}.
+// The output does not depend on thread count. `model_folder` gives tokenizer and template.
+Json prepare_corpus(const CorpusConfig& config, const std::filesystem::path& base_folder,
+                    const std::filesystem::path& model_folder, const std::string& period,
+                    const std::filesystem::path& folder);
+
+}  // namespace decant

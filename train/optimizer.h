@@ -1,0 +1,66 @@
+// AdamW over named parameters with fp32 masters, moments and decoupled weight decay (not on norms and biases, 1-D tensors).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/kernels/parameter.h"
+#include "core/tensor_file.h"
+
+namespace decant {
+
+enum class Masters { kFp32, kStochastic };
+template <>
+struct EnumNames<Masters> {
+  static constexpr std::pair<Masters, const char*> values[] = {{Masters::kFp32, "fp32"},
+                                                               {Masters::kStochastic, "stochastic_bf16"}};
+};
+
+struct OptimizerConfig {
+  double learning_rate = 2e-4;
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0;
+  double max_gradient_norm = 1.0;
+  Masters masters = Masters::kFp32;
+  int64_t seed = 0;
+
+  static void visit(auto& c, auto&& field) {
+    field("learning_rate", c.learning_rate, "at the top of the schedule");
+    field("beta1", c.beta1, "decay of the first moment");
+    field("beta2", c.beta2, "decay of the second moment");
+    field("epsilon", c.epsilon, "added to the root of the second moment");
+    field("weight_decay", c.weight_decay, "decoupled; not on norms and biases");
+    field("max_gradient_norm", c.max_gradient_norm, "gradients are scaled down to this norm; 0 for no clipping");
+    field("masters", c.masters, "fp32, or stochastic_bf16: bf16 weights with stochastic rounding, less memory");
+    field("seed", c.seed, "of the stochastic rounding");
+  }
+  void validate(const Place& place) const;
+};
+
+class Optimizer {
+ public:
+  Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config);
+  // Gradients are already those of the mean loss. Clips (torch's clip_grad_norm_: coefficient = min(1, max / (norm + 1e-6))),
+  // steps, and returns the norm before clipping.
+  double step(double learning_rate);
+  int64_t steps_done() const { return step_; }
+  // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>").
+  NamedTensors state() const;
+  void load_state(const TensorFile& file, int64_t steps_done);
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+  const at::Tensor& master(size_t index) const;
+
+ private:
+  struct Slot {
+    at::Tensor master, m, v;
+    bool decays = true;
+  };
+  std::vector<Parameter*> parameters_;
+  OptimizerConfig config_;
+  std::vector<Slot> slots_;
+  int64_t step_ = 0;
+};
+
+}  // namespace decant

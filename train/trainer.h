@@ -1,0 +1,67 @@
+// One trainer for full fine-tuning, LoRA and distillation: what trains is what is marked trainable, the loss is a function.
+// The loss of a step is (weighted sum over all its tokens) / (sum of all its weights), whatever the split into micro-batches.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/kernels/head_cross_entropy.h"
+#include "core/model/decoder.h"
+#include "data_pipeline/batch_source.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+namespace decant {
+
+// hidden [T, D] of `batch` -> loss sum, and with gradients d(sum * scale)/d hidden; adds to the head's gradient if it trains.
+struct ObjectiveResult {
+  HeadLoss loss;                                           // what is minimised
+  std::vector<std::pair<std::string, double>> parts;       // sums to log beside it: "cross_entropy", "kl"
+};
+using Objective =
+    std::function<ObjectiveResult(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale, bool gradients)>;
+
+// Cross-entropy of the next token.
+ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale, bool gradients);
+
+struct TrainConfig {
+  int64_t steps = 0;
+  double epochs = 1;
+  BatchConfig batch;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  bool checkpoint_activations = false;
+  int64_t checkpoint_every = 50;
+  int64_t log_every = 1;
+
+  static void visit(auto& c, auto&& field) {
+    field("steps", c.steps, "optimizer steps; 0 takes epochs instead");
+    field("epochs", c.epochs, "passes over the corpus when steps is 0");
+    field("batch", c.batch, "how packed rows become steps");
+    field("optimizer", c.optimizer, "AdamW");
+    field("schedule", c.schedule, "learning rate over the steps");
+    field("checkpoint_activations", c.checkpoint_activations, "keep layer inputs only and run each layer again in backward");
+    field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none", kDoesNotAffectResults);
+    field("log_every", c.log_every, "steps between lines of metrics.jsonl");
+  }
+  void validate(const Place& place) const;
+};
+
+struct TrainResult {
+  int64_t steps = 0, tokens = 0;
+  double first_loss = 0, last_loss = 0;   // per unit of weight, nats
+  double tokens_per_second = 0;           // of this process's share
+};
+
+// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, events.out.tfevents.decant (TensorBoard), checkpoint/.
+// A checkpoint found in `folder` is resumed, bit-identically; one of another configuration, thread count or instruction set is refused.
+// NaN or Inf in the loss or the gradient norm stops with an Error that names step and first bad tensor; the last checkpoint stays.
+// SIGINT, SIGTERM: saves and throws Error with exit status 75.
+TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, const StepBatches& batches,
+                  const Objective& objective, const TrainConfig& config, const std::filesystem::path& folder);
+
+}  // namespace decant
