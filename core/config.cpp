@@ -11,10 +11,14 @@ namespace {
 
 std::string shown(const Setting& s) {
   switch (s.kind) {
-    case Setting::Kind::kNull: return "nothing";
-    case Setting::Kind::kScalar: return "'" + s.scalar + "'";
-    case Setting::Kind::kList: return "a list";
-    case Setting::Kind::kMap: return "a section";
+    case Setting::Kind::kNull:
+      return "nothing";
+    case Setting::Kind::kScalar:
+      return "'" + s.scalar + "'";
+    case Setting::Kind::kList:
+      return "a list";
+    case Setting::Kind::kMap:
+      return "a section";
   }
   return "?";
 }
@@ -31,7 +35,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   for (size_t i = 1; i <= a.size(); ++i)
     for (size_t j = 1; j <= b.size(); ++j) {
       d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   return d[a.size()][b.size()];
 }
@@ -46,7 +51,9 @@ std::string Place::operator()(std::string_view key) const {
   std::string where;
   if (section_ != nullptr) {
     const Setting* found = section_->find(key);
-    where = found != nullptr ? found->where : section_->key_where.empty() ? section_->where : section_->key_where;
+    where = found != nullptr              ? found->where
+            : section_->key_where.empty() ? section_->where
+                                          : section_->key_where;
   }
   return (where.empty() ? "" : where + ": ") + "'" + dotted(path_, key) + "'";
 }
@@ -64,7 +71,8 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   return best;
 }
 
-std::string did_you_mean(const std::string& path, std::string_view name, const std::vector<std::string>& known) {
+std::string did_you_mean(const std::string& path, std::string_view name,
+                         const std::vector<std::string>& known) {
   const std::string best = nearest_name(name, known);
   return best.empty() ? "" : " (did you mean '" + dotted(path, best) + "'?)";
 }
@@ -118,8 +126,10 @@ std::string yaml_text(std::string_view text) {
   const auto plain = [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '_' || c == '/' || c == '.' || c == '-' || c >= 0x80;
   };
-  const bool safe = !text.empty() && (std::isalpha(static_cast<unsigned char>(text[0])) != 0 || text[0] == '/' || text[0] == '_') &&
-                    std::all_of(text.begin(), text.end(), plain) && text != "null" && text != "true" && text != "false";
+  const bool safe =
+      !text.empty() &&
+      (std::isalpha(static_cast<unsigned char>(text[0])) != 0 || text[0] == '/' || text[0] == '_') &&
+      std::all_of(text.begin(), text.end(), plain) && text != "null" && text != "true" && text != "false";
   if (safe) return std::string(text);
   std::string out = "\"";
   for (const char c : text) {

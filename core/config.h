@@ -1,5 +1,5 @@
-// Config structs: each field is named once, in `visit`, and reading, `decant help`, the resolved recipe and the unknown-key
-// error all walk that list (the idea of gemma.cpp's util/args.h).
+// Config structs: each field is named once, in `visit`, and reading, `decant help`, the resolved recipe and
+// the unknown-key error all walk that list (the idea of gemma.cpp's util/args.h).
 //
 //   struct LoraConfig {
 //     int64_t rank = 16;
@@ -12,9 +12,10 @@
 //   };
 //   auto lora = read_config<LoraConfig>(*root.find("lora"), "lora");
 //
-// Field types: bool, int64_t, double, std::string, an enum with `EnumNames<E>` (below), a struct with visit, and
-// std::optional, std::vector and std::map<std::string, T> of these. A field for results-neutral settings (log intervals, folders)
-// may be marked: field("every", c.every, "...", kDoesNotAffectResults), which keeps it out of a step's key.
+// Field types: bool, int64_t, double, std::string, an enum with `EnumNames<E>` (below), a struct with visit,
+// and std::optional, std::vector and std::map<std::string, T> of these. A field for results-neutral settings
+// (log intervals, folders) may be marked: field("every", c.every, "...", kDoesNotAffectResults), which keeps
+// it out of a step's key.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +55,8 @@ std::string dotted(const std::string& path, std::string_view key);
 // The nearest of `known` within an edit distance that a typo explains; empty when none.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 // " (did you mean 'lora.rank'?)" or "".
-std::string did_you_mean(const std::string& path, std::string_view name, const std::vector<std::string>& known);
+std::string did_you_mean(const std::string& path, std::string_view name,
+                         const std::vector<std::string>& known);
 
 bool read_bool(const Setting& s, const std::string& path);
 int64_t read_int(const Setting& s, const std::string& path);
@@ -86,7 +88,9 @@ struct NoField {
 }  // namespace config_detail
 
 template <class T>
-concept ConfigStruct = requires(T& t, config_detail::NoField f) { T::visit(t, f); };
+concept ConfigStruct = requires(T& t, config_detail::NoField f) {
+  T::visit(t, f);
+};
 
 template <class T>
 std::vector<std::string> field_names() {
@@ -138,7 +142,8 @@ void read_value(const Setting& s, const std::string& path, T& out) {
     }
     std::string list;
     for (const auto& name : known) list += (list.empty() ? "" : ", ") + name;
-    fail(s.where, ": '", path, "' must be one of ", list, ", found '", text, "'", did_you_mean("", text, known));
+    fail(s.where, ": '", path, "' must be one of ", list, ", found '", text, "'",
+         did_you_mean("", text, known));
   } else if constexpr (is_optional<T>::value) {
     if (s.kind == Setting::Kind::kNull) {
       out.reset();
@@ -153,15 +158,16 @@ void read_value(const Setting& s, const std::string& path, T& out) {
       read_value(list.items[i], concat(path, "[", i, "]"), out.emplace_back());
   } else if constexpr (is_map<T>::value) {
     out.clear();
-    for (const auto& [key, value] : expect_map(s, path).members) read_value(value, dotted(path, key), out[key]);
+    for (const auto& [key, value] : expect_map(s, path).members)
+      read_value(value, dotted(path, key), out[key]);
   } else {
     static_assert(ConfigStruct<T>, "not a config type");
     read_struct(s, path, out);
   }
 }
 
-// `path` is the dotted name of the section ("" for a whole recipe). Unknown keys, wrong types and values that validate() refuses
-// are Errors with their place.
+// `path` is the dotted name of the section ("" for a whole recipe). Unknown keys, wrong types and values that
+// validate() refuses are Errors with their place.
 template <ConfigStruct T>
 T read_config(const Setting& section, const std::string& path) {
   T out{};
@@ -169,7 +175,8 @@ T read_config(const Setting& section, const std::string& path) {
   return out;
 }
 
-// --- writing ---------------------------------------------------------------------------------------------------
+// --- writing
+// ---------------------------------------------------------------------------------------------------
 
 std::string yaml_text(std::string_view text);  // quoted when a reader could take it for something else
 std::string yaml_double(double value);         // shortest text that reads back to the same bits
@@ -182,7 +189,8 @@ std::string write_config(const T& config, int indent = 0, bool all = true) {
   std::string out;
   T::visit(const_cast<T&>(config), [&](const char* name, auto& field, const char*, auto... tags) {
     if (!all && sizeof...(tags) > 0) return;
-    out += std::string(static_cast<size_t>(indent), ' ') + name + ":" + write_value(field, indent, all) + "\n";
+    out +=
+        std::string(static_cast<size_t>(indent), ' ') + name + ":" + write_value(field, indent, all) + "\n";
   });
   return out;
 }
@@ -215,7 +223,8 @@ std::string write_value(const T& value, int indent, bool all) {
     std::string out;
     for (const auto& item : value) {
       std::string text = write_value(item, indent + 4, all);
-      if (text.starts_with("\n")) text = text.substr(static_cast<size_t>(indent) + 4);  // first key beside the dash
+      if (text.starts_with("\n"))
+        text = text.substr(static_cast<size_t>(indent) + 4);  // first key beside the dash
       out += "\n" + std::string(static_cast<size_t>(indent) + 2, ' ') + "-" + text;
     }
     return out;
@@ -234,7 +243,8 @@ std::string write_value(const T& value, int indent, bool all) {
   }
 }
 
-// --- help ------------------------------------------------------------------------------------------------------
+// --- help
+// ------------------------------------------------------------------------------------------------------
 
 struct HelpLine {
   std::string key, default_value, help;
@@ -271,7 +281,8 @@ std::vector<HelpLine> config_help(const std::string& path) {
         using Item = typename F::value_type;
         if constexpr (config_detail::is_map<F>::value) {
           if constexpr (ConfigStruct<typename F::mapped_type>)
-            for (auto& line : config_help<typename F::mapped_type>(key + ".<name>")) lines.push_back(std::move(line));
+            for (auto& line : config_help<typename F::mapped_type>(key + ".<name>"))
+              lines.push_back(std::move(line));
         } else if constexpr (ConfigStruct<Item>) {
           const bool list = config_detail::is_vector<F>::value;
           for (auto& line : config_help<Item>(list ? key + "[]" : key)) lines.push_back(std::move(line));

@@ -174,7 +174,8 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
     throw;
   }
   // A folder cannot be renamed over a filled one: the old one steps aside first.
-  if (fs::exists(path) && ::rename(path.c_str(), old.c_str()) != 0) fail_writing(path, "rename the old folder");
+  if (fs::exists(path) && ::rename(path.c_str(), old.c_str()) != 0)
+    fail_writing(path, "rename the old folder");
   if (::rename(temporary.c_str(), path.c_str()) != 0) fail_writing(path, "rename");
   fsync_path(parent_of(path), O_RDONLY | O_DIRECTORY);
   fs::remove_all(old);

@@ -1,5 +1,6 @@
-// Files: mapped reading, and writing that no reader ever sees half of (temporary sibling, fsync, rename, fsync of the
-// folder). A full disk or a kill leaves the old file, or none, and at most a `.tmp` sibling that the next run removes.
+// Files: mapped reading, and writing that no reader ever sees half of (temporary sibling, fsync, rename,
+// fsync of the folder). A full disk or a kill leaves the old file, or none, and at most a `.tmp` sibling that
+// the next run removes.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@
 
 namespace decant {
 
-// A whole file, mapped read-only. Error when it cannot be opened, is a folder, or cannot be mapped. An empty file has empty
-// bytes().
+// A whole file, mapped read-only. Error when it cannot be opened, is a folder, or cannot be mapped. An empty
+// file has empty bytes().
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -31,8 +32,9 @@ class MappedFile {
 
 std::string read_file(const std::filesystem::path& path);
 
-// Writes to `<path>.tmp` and, on commit(), fsyncs and renames it over `path`. Without commit() the temporary file is removed.
-// Every error (no space, no permission) is an Error that names the path; no space has exit status 75.
+// Writes to `<path>.tmp` and, on commit(), fsyncs and renames it over `path`. Without commit() the temporary
+// file is removed. Every error (no space, no permission) is an Error that names the path; no space has exit
+// status 75.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -51,8 +53,8 @@ class AtomicFile {
 
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
-// Calls `fill(temporary folder)` and then puts that folder, fsynced file by file, in the place of `path` (an existing `path` is
-// replaced). When `fill` throws, the temporary folder is removed and `path` is as before.
+// Calls `fill(temporary folder)` and then puts that folder, fsynced file by file, in the place of `path` (an
+// existing `path` is replaced). When `fill` throws, the temporary folder is removed and `path` is as before.
 void write_folder(const std::filesystem::path& path,
                   const std::function<void(const std::filesystem::path&)>& fill);
 

@@ -39,6 +39,8 @@ Json read_json(const std::filesystem::path& path) {
   return parse_json(MappedFile(path).bytes(), path.string());
 }
 
-void write_json(const std::filesystem::path& path, const Json& json) { write_file(path, json.dump(2) + "\n"); }
+void write_json(const std::filesystem::path& path, const Json& json) {
+  write_file(path, json.dump(2) + "\n");
+}
 
 }  // namespace decant

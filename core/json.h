@@ -1,5 +1,5 @@
-// JSON from outside, read strictly (RFC 8259): UTF-8, no duplicate keys, bounded nesting. Key order is kept, so that what is
-// written back differs only where it was changed.
+// JSON from outside, read strictly (RFC 8259): UTF-8, no duplicate keys, bounded nesting. Key order is kept,
+// so that what is written back differs only where it was changed.
 #pragma once
 
 #include <filesystem>

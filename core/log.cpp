@@ -14,10 +14,14 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -30,7 +34,8 @@ struct Sinks {
 Sinks& sinks() {
   static Sinks instance = [] {
     Sinks made;
-    made.screen = std::make_shared<spdlog::logger>("decant", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made.screen =
+        std::make_shared<spdlog::logger>("decant", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     made.screen->set_pattern("%^%v%$");
     return made;
   }();
@@ -44,7 +49,8 @@ void log_line(LogLevel level, const std::string& message) {
   const char* prefix = level == LogLevel::kWarning ? "warning: " : level == LogLevel::kError ? "error: " : "";
   out.screen->log(to_spdlog(level), "{}{}", prefix, message);
   if (out.file) {
-    const std::string text = nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string text =
+        nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     out.file->log(to_spdlog(level), "\"message\":{}}}", text);
   }
 }

@@ -1,5 +1,6 @@
-// Log lines go to stderr and, once a run directory is open, as JSON lines to its log.jsonl. They carry ids and counts, never
-// customer text. spdlog is behind log.cpp only: its fmt clashes with the one in torch's include folder.
+// Log lines go to stderr and, once a run directory is open, as JSON lines to its log.jsonl. They carry ids
+// and counts, never customer text. spdlog is behind log.cpp only: its fmt clashes with the one in torch's
+// include folder.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +13,7 @@ namespace decant {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 void log_line(LogLevel level, const std::string& message);
-void set_log_level(LogLevel least);          // --quiet: kWarning; --debug: kDebug
+void set_log_level(LogLevel least);                     // --quiet: kWarning; --debug: kDebug
 void open_log_file(const std::filesystem::path& path);  // appends; Error if it cannot be opened
 void close_log_file();
 

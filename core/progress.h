@@ -1,4 +1,5 @@
-// Progress of one step: one rewritten line on a terminal, plain lines at most every ten seconds elsewhere, on stderr.
+// Progress of one step: one rewritten line on a terminal, plain lines at most every ten seconds elsewhere, on
+// stderr.
 //   Progress progress("train", 120, "tokens");
 //   progress.update(done, "loss 2.31");
 #pragma once

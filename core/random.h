@@ -1,6 +1,6 @@
-// Counter-based randomness: Philox 4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1, 2, 3"; the same
-// function that cuRAND and PyTorch use). A draw is a pure function of (seed, stream, counter): no hidden state, so resuming,
-// reordering and batching cannot change it.
+// Counter-based randomness: Philox 4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1,
+// 2, 3"; the same function that cuRAND and PyTorch use). A draw is a pure function of (seed, stream,
+// counter): no hidden state, so resuming, reordering and batching cannot change it.
 #pragma once
 
 #include <array>
@@ -12,7 +12,14 @@ namespace decant {
 std::array<uint32_t, 4> philox(uint64_t seed, uint64_t stream, uint64_t counter);
 
 // Streams of different purpose never meet: stream = purpose_stream(purpose, index).
-enum class Purpose : uint64_t { kInit = 1, kShuffle = 2, kSample = 3, kRounding = 4, kDropout = 5, kTest = 6 };
+enum class Purpose : uint64_t {
+  kInit = 1,
+  kShuffle = 2,
+  kSample = 3,
+  kRounding = 4,
+  kDropout = 5,
+  kTest = 6
+};
 constexpr uint64_t purpose_stream(Purpose purpose, uint64_t index) {
   return (static_cast<uint64_t>(purpose) << 56) ^ index;
 }

@@ -24,7 +24,8 @@ Setting convert(const YAML::Node& node, const std::string& name, int depth) {
   check(depth < kMaxDepth, where, ": nested deeper than ", kMaxDepth, " levels");
   // yaml-cpp marks quoted scalars with the tag "!", plain ones with "?".
   const std::string& tag = node.Tag();
-  check(tag.empty() || tag == "!" || tag == "?", where, ": YAML tags are not used in recipes, found '", tag, "'");
+  check(tag.empty() || tag == "!" || tag == "?", where, ": YAML tags are not used in recipes, found '", tag,
+        "'");
   Setting out;
   out.where = where;
   switch (node.Type()) {
@@ -59,7 +60,8 @@ Setting convert(const YAML::Node& node, const std::string& name, int depth) {
   return out;
 }
 
-// Anchors and aliases are resolved before the tree can be seen, so they are looked for among the scanner's events.
+// Anchors and aliases are resolved before the tree can be seen, so they are looked for among the scanner's
+// events.
 class NoAnchors : public YAML::EventHandler {
  public:
   explicit NoAnchors(std::string name) : name_(std::move(name)) {}
@@ -69,7 +71,8 @@ class NoAnchors : public YAML::EventHandler {
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { refuse(mark, anchor); }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse(mark, 1); }
-  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, const std::string&) override {
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                const std::string&) override {
     refuse(mark, anchor);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
@@ -117,7 +120,9 @@ Setting parse_settings(const std::string& yaml, const std::string& name) {
   }
 }
 
-Setting read_settings(const std::filesystem::path& yaml) { return parse_settings(read_file(yaml), yaml.string()); }
+Setting read_settings(const std::filesystem::path& yaml) {
+  return parse_settings(read_file(yaml), yaml.string());
+}
 
 void override_setting(Setting& root, const std::string& assignment) {
   const std::string where = "command line: " + assignment;

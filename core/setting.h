@@ -1,6 +1,6 @@
-// A YAML recipe as a tree of settings, each with its place in the file. Scalars stay text until a field asks for a type, so that
-// `rank: no` is an error and `name: no` the text "no". No anchors, aliases, merge keys or tags: one way to write a value.
-// Duplicate keys are errors.
+// A YAML recipe as a tree of settings, each with its place in the file. Scalars stay text until a field asks
+// for a type, so that `rank: no` is an error and `name: no` the text "no". No anchors, aliases, merge keys or
+// tags: one way to write a value. Duplicate keys are errors.
 #pragma once
 
 #include <filesystem>

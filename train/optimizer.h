@@ -1,4 +1,5 @@
-// AdamW over named parameters with fp32 masters, moments and decoupled weight decay (not on norms and biases, 1-D tensors).
+// AdamW over named parameters with fp32 masters, moments and decoupled weight decay (not on norms and biases,
+// 1-D tensors).
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,10 @@ struct OptimizerConfig {
     field("beta2", c.beta2, "decay of the second moment");
     field("epsilon", c.epsilon, "added to the root of the second moment");
     field("weight_decay", c.weight_decay, "decoupled; not on norms and biases");
-    field("max_gradient_norm", c.max_gradient_norm, "gradients are scaled down to this norm; 0 for no clipping");
-    field("masters", c.masters, "fp32, or stochastic_bf16: bf16 weights with stochastic rounding, less memory");
+    field("max_gradient_norm", c.max_gradient_norm,
+          "gradients are scaled down to this norm; 0 for no clipping");
+    field("masters", c.masters,
+          "fp32, or stochastic_bf16: bf16 weights with stochastic rounding, less memory");
     field("seed", c.seed, "of the stochastic rounding");
   }
   void validate(const Place& place) const;
@@ -42,8 +45,8 @@ struct OptimizerConfig {
 class Optimizer {
  public:
   Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config);
-  // Gradients are already those of the mean loss. Clips (torch's clip_grad_norm_: coefficient = min(1, max / (norm + 1e-6))),
-  // steps, and returns the norm before clipping.
+  // Gradients are already those of the mean loss. Clips (torch's clip_grad_norm_: coefficient = min(1, max /
+  // (norm + 1e-6))), steps, and returns the norm before clipping.
   double step(double learning_rate);
   int64_t steps_done() const { return step_; }
   // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>").

@@ -1,4 +1,5 @@
-// Learning-rate schedules, equal to transformers' optimization.py (get_{cosine,linear,constant}_schedule_with_warmup, wsd).
+// Learning-rate schedules, equal to transformers' optimization.py
+// (get_{cosine,linear,constant}_schedule_with_warmup, wsd).
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ struct ScheduleConfig {
     field("decay_fraction", c.decay_fraction, "of the steps, for wsd's decay");
     field("min_ratio", c.min_ratio, "the lowest rate of cosine, linear and wsd as a share of the top");
     field("first_step_zero", c.first_step_zero,
-          "true: as transformers, whose warm-up starts at 0 and so wastes the first step; false: starts at 1/warmup");
+          "true: as transformers, whose warm-up starts at 0 and so wastes the first step; false: starts at "
+          "1/warmup");
   }
   void validate(const Place& place) const;
 };

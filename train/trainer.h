@@ -1,5 +1,6 @@
-// One trainer for full fine-tuning, LoRA and distillation: what trains is what is marked trainable, the loss is a function.
-// The loss of a step is (weighted sum over all its tokens) / (sum of all its weights), whatever the split into micro-batches.
+// One trainer for full fine-tuning, LoRA and distillation: what trains is what is marked trainable, the loss
+// is a function. The loss of a step is (weighted sum over all its tokens) / (sum of all its weights),
+// whatever the split into micro-batches.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +18,18 @@
 
 namespace decant {
 
-// hidden [T, D] of `batch` -> loss sum, and with gradients d(sum * scale)/d hidden; adds to the head's gradient if it trains.
+// hidden [T, D] of `batch` -> loss sum, and with gradients d(sum * scale)/d hidden; adds to the head's
+// gradient if it trains.
 struct ObjectiveResult {
-  HeadLoss loss;                                           // what is minimised
-  std::vector<std::pair<std::string, double>> parts;       // sums to log beside it: "cross_entropy", "kl"
+  HeadLoss loss;                                      // what is minimised
+  std::vector<std::pair<std::string, double>> parts;  // sums to log beside it: "cross_entropy", "kl"
 };
-using Objective =
-    std::function<ObjectiveResult(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale, bool gradients)>;
+using Objective = std::function<ObjectiveResult(Decoder& model, const Batch& batch, const at::Tensor& hidden,
+                                                double scale, bool gradients)>;
 
 // Cross-entropy of the next token.
-ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale, bool gradients);
+ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale,
+                                bool gradients);
 
 struct TrainConfig {
   int64_t steps = 0;
@@ -44,8 +47,10 @@ struct TrainConfig {
     field("batch", c.batch, "how packed rows become steps");
     field("optimizer", c.optimizer, "AdamW");
     field("schedule", c.schedule, "learning rate over the steps");
-    field("checkpoint_activations", c.checkpoint_activations, "keep layer inputs only and run each layer again in backward");
-    field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none", kDoesNotAffectResults);
+    field("checkpoint_activations", c.checkpoint_activations,
+          "keep layer inputs only and run each layer again in backward");
+    field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none",
+          kDoesNotAffectResults);
     field("log_every", c.log_every, "steps between lines of metrics.jsonl");
   }
   void validate(const Place& place) const;
@@ -53,14 +58,15 @@ struct TrainConfig {
 
 struct TrainResult {
   int64_t steps = 0, tokens = 0;
-  double first_loss = 0, last_loss = 0;   // per unit of weight, nats
-  double tokens_per_second = 0;           // of this process's share
+  double first_loss = 0, last_loss = 0;  // per unit of weight, nats
+  double tokens_per_second = 0;          // of this process's share
 };
 
-// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, events.out.tfevents.decant (TensorBoard), checkpoint/.
-// A checkpoint found in `folder` is resumed, bit-identically; one of another configuration, thread count or instruction set is refused.
-// NaN or Inf in the loss or the gradient norm stops with an Error that names step and first bad tensor; the last checkpoint stays.
-// SIGINT, SIGTERM: saves and throws Error with exit status 75.
+// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, events.out.tfevents.decant
+// (TensorBoard), checkpoint/. A checkpoint found in `folder` is resumed, bit-identically; one of another
+// configuration, thread count or instruction set is refused. NaN or Inf in the loss or the gradient norm
+// stops with an Error that names step and first bad tensor; the last checkpoint stays. SIGINT, SIGTERM: saves
+// and throws Error with exit status 75.
 TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, const StepBatches& batches,
                   const Objective& objective, const TrainConfig& config, const std::filesystem::path& folder);
 

@@ -1,5 +1,5 @@
-// Conformance data that is not ours to copy lies in a folder beside the checkout (DECANT_SHARED, default ../shared); tests that need
-// it skip, visibly, when it is not there.
+// Conformance data that is not ours to copy lies in a folder beside the checkout (DECANT_SHARED, default
+// ../shared); tests that need it skip, visibly, when it is not there.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,7 +22,8 @@ inline std::filesystem::path scratch_folder() {
   std::string name = std::string(info->test_suite_name()) + "." + info->name();
   for (char& c : name)
     if (c == '/') c = '_';
-  const auto path = std::filesystem::temp_directory_path() / ("decant-test-" + std::to_string(::getpid())) / name;
+  const auto path =
+      std::filesystem::temp_directory_path() / ("decant-test-" + std::to_string(::getpid())) / name;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   return path;
@@ -30,7 +31,7 @@ inline std::filesystem::path scratch_folder() {
 
 }  // namespace decant::test
 
-#define DECANT_NEEDS_SHARED(relative)                                              \
-  if (!std::filesystem::exists(decant::test::shared_folder() / (relative)))       \
+#define DECANT_NEEDS_SHARED(relative)                                            \
+  if (!std::filesystem::exists(decant::test::shared_folder() / (relative)))      \
   GTEST_SKIP() << "no " << (decant::test::shared_folder() / (relative)).string() \
                << " (set DECANT_SHARED to the folder of conformance data)"

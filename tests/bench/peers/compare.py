@@ -1,0 +1,91 @@
+"""Runs decant and its peers in turn on one pinned thread and prints the ratio table of the README.
+
+usage: compare.py MODEL_FOLDER BUILD_FOLDER WORK_FOLDER CORPUS_FOLDER ROUNDS
+"""
+import glob
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+model, build, work, corpus, rounds = sys.argv[1:5] + [int(sys.argv[5])]
+here = os.path.dirname(os.path.abspath(__file__))
+steps = 3
+os.makedirs(work, exist_ok=True)
+
+
+def texts(language):
+    """Message texts of the demo corpus, English (ASCII) or Chinese."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(corpus, "*.jsonl"))):
+        for line in open(path, "rb"):
+            try:
+                for message in json.loads(line.decode())["messages"]:
+                    text = message["content"].replace("\n", " ").strip()
+                    if text and text.isascii() == (language == "en"):
+                        found.append(text)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # the corpus holds broken records on purpose
+    return found
+
+
+def run(command):
+    """The JSON line that a pinned process prints; its start time is the last argument where STARTED stands."""
+    command = [str(time.time()) if c == "STARTED" else c for c in command]
+    env = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    done = subprocess.run(["taskset", "-c", "0"] + command, env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"bench: {' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def spread(values):
+    return f"{statistics.median(values):.4g} ({min(values):.4g}-{max(values):.4g})"
+
+
+def compare(title, unit, sides, value, higher_is_better=True):
+    ratios = [value(a) / value(b) if higher_is_better else value(b) / value(a) for a, b in sides]
+    ours, theirs = [value(a) for a, _ in sides], [value(b) for _, b in sides]
+    print(f"| {title} | {unit} | {spread(ours)} | {spread(theirs)} | {statistics.median(ratios):.2f}x |", flush=True)
+
+
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
+stream = [i for text in texts("en") for i in tokenizer.encode(text, add_special_tokens=False).ids]
+need = steps * 4 * 512
+stream = (stream * (need // len(stream) + 1))[:need]
+ids = os.path.join(work, "ids.json")
+json.dump([[stream[(s * 4 + r) * 512 : (s * 4 + r + 1) * 512] for r in range(4)] for s in range(steps)], open(ids, "w"))
+
+ours = [os.path.join(build, "lora_bench"), model, ids, str(steps), "1", "STARTED"]
+theirs = [sys.executable, os.path.join(here, "lora_peft.py"), model, ids, str(steps), "1", "STARTED"]
+lora = [(run(ours), run(theirs)) for _ in range(rounds)]
+for a, b in lora:
+    drift = max(abs(x - y) for x, y in zip(a["losses"][:1], b["losses"][:1]))
+    if drift > 0.05:
+        sys.exit(f"bench: the two sides do not do the same work: first loss {a['losses'][0]} and {b['losses'][0]}")
+
+print(f"SmolLM2-135M-Instruct, one pinned thread, {rounds} interleaved rounds, median (min-max); ratio above 1: decant is better.")
+gemm = [a["gemm_gflops"] for a, _ in lora]
+print(f"Raw bf16 GEMM in the same runs: {spread(gemm)} GFLOP/s.\n")
+print("| what | unit | decant | peer | ratio |\n|---|---|---|---|---|")
+compare("LoRA step bf16, 4x512, against transformers + peft", "tokens/s", lora,
+        lambda r: r["tokens"] / statistics.median(r["step_seconds"][1:]))
+compare("the same, peak memory", "MiB", lora, lambda r: r["peak_mib"], higher_is_better=False)
+compare("process start to the end of the first step", "s", lora, lambda r: r["first_step_seconds"], higher_is_better=False)
+for language, name in (("en", "English"), ("zh", "Chinese")):
+    lines = texts(language)
+    path = os.path.join(work, language + ".txt")
+    repeat = max(1, 4_000_000 // sum(len(t.encode()) for t in lines))
+    open(path, "w", encoding="utf-8").write("\n".join(lines * repeat))
+    pairs = []
+    for _ in range(rounds):
+        a = run([os.path.join(build, "tokenizer_bench"), os.path.join(model, "tokenizer.json"), path])
+        b = run([sys.executable, os.path.join(here, "tokenizer_hf.py"), os.path.join(model, "tokenizer.json"), path, "1"])
+        if a["tokens"] != b["tokens"]:
+            sys.exit(f"bench: token counts differ on {path}: {a['tokens']} and {b['tokens']}")
+        pairs.append((a, b))
+    compare(f"tokenizing {name} (repeated), against Hugging Face tokenizers", "MB/s", pairs, lambda r: r["mb_per_second"])

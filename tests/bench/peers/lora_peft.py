@@ -1,0 +1,41 @@
+"""transformers + peft on the same LoRA steps as ../lora_bench.cpp, in their fastest configuration: everything bf16, no autocast.
+
+usage: lora_peft.py MODEL IDS.json STEPS THREADS STARTED
+"""
+import json
+import sys
+import time
+
+model_folder, ids_file, steps, threads, started = sys.argv[1:6]
+import torch
+
+torch.set_num_threads(int(threads))
+torch.manual_seed(0)
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+config = LoraConfig(r=16, lora_alpha=16, use_rslora=True, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+model = get_peft_model(model, config, autocast_adapter_dtype=False)
+model.config.use_cache = False
+model.train()
+parameters = [p for p in model.parameters() if p.requires_grad]
+optimizer = torch.optim.AdamW(parameters, lr=1e-5, betas=(0.9, 0.95), fused=True)
+rows = json.load(open(ids_file))
+seconds, losses, first, tokens = [], [], 0.0, 0
+for step in range(int(steps)):
+    begin = time.time()
+    x = torch.tensor(rows[step])
+    tokens = x.numel()
+    loss = model(input_ids=x, labels=x).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    seconds.append(time.time() - begin)
+    losses.append(loss.item())
+    if step == 0:
+        first = time.time() - float(started)
+peak = next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"tokens": tokens, "step_seconds": seconds, "losses": losses, "first_step_seconds": first, "peak_mib": peak}))
