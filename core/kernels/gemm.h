@@ -1,8 +1,9 @@
 // Matrix products over token rows, in panels of one fixed number of rows.
 //
-// Why panels: oneDNN picks another kernel, and so another summation order, for another number of rows, but for one fixed number a
-// row's bits depend neither on its place nor on its neighbours (DESIGN 5, Determinism). So a row's result is the same bits
-// whatever else is in the batch: grouped = solo, split = unsplit, and generation does not depend on its batch.
+// Why panels: oneDNN picks another kernel, and so another summation order, for another number of rows, but
+// for one fixed number a row's bits depend neither on its place nor on its neighbours (DESIGN 5,
+// Determinism). So a row's result is the same bits whatever else is in the batch: grouped = solo, split =
+// unsplit, and generation does not depend on its batch.
 //
 // Legend: T tokens, N outputs, K inputs, R rank.
 #pragma once
@@ -13,21 +14,23 @@ namespace decant {
 
 enum class Panel : int64_t { kTraining = 256, kDecode = 16 };
 
-// y = x w^T (+ bias). x [T, K], w [N, K] (PyTorch's Linear), bias [N] or undefined; all bf16 or all fp32. Returns [T, N] in x's
-// dtype. T may be 0. The last panel is padded with zero rows in scratch.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, Panel panel = Panel::kTraining);
+// y = x w^T (+ bias). x [T, K], w [N, K] (PyTorch's Linear), bias [N] or undefined; all bf16 or all fp32.
+// Returns [T, N] in x's dtype. T may be 0. The last panel is padded with zero rows in scratch.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias,
+                  Panel panel = Panel::kTraining);
 
 // dx = dy w. dy [T, N], w [N, K] -> [T, K], in panels.
 at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel panel = Panel::kTraining);
 
-// grad += dy^T x, fp32, summed over fixed slices of rows in fixed order. dy [T, N], x [T, K], grad [N, K] fp32.
+// grad += dy^T x, fp32, summed over fixed slices of rows in fixed order. dy [T, N], x [T, K], grad [N, K]
+// fp32.
 void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x);
 
 // grad += column sums of dy, fp32, fixed order. dy [T, N], grad [N] fp32.
 void add_bias_grad(at::Tensor& grad, const at::Tensor& dy);
 
-// DECANT_KERNELS=plain in the environment: every kernel runs its plain ATen form (the test oracle, and the CUDA path).
-// Tensors off the CPU take the plain form always.
+// DECANT_KERNELS=plain in the environment: every kernel runs its plain ATen form (the test oracle, and the
+// CUDA path). Tensors off the CPU take the plain form always.
 bool use_plain_kernels(const at::Tensor& x);
 void set_plain_kernels(bool plain);  // tests: overrides the environment
 

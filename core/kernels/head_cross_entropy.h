@@ -1,6 +1,7 @@
-// The output head and the loss as one kernel that walks chunks of tokens: logits [T, V] never exist. Backward of a chunk is done
-// while its logits are at hand, so the logits are computed once (the idea of Apple's cut cross-entropy, arXiv 2411.09009, and
-// Liger's fused linear cross-entropy). Softmax and sums in fp32; sums over tokens in fixed order.
+// The output head and the loss as one kernel that walks chunks of tokens: logits [T, V] never exist. Backward
+// of a chunk is done while its logits are at hand, so the logits are computed once (the idea of Apple's cut
+// cross-entropy, arXiv 2411.09009, and Liger's fused linear cross-entropy). Softmax and sums in fp32; sums
+// over tokens in fixed order.
 //
 // Legend: T tokens, D width, V vocabulary.
 #pragma once
@@ -16,22 +17,23 @@ namespace decant {
 constexpr int64_t kHeadChunk = 256;  // tokens whose logits exist at one time
 
 struct HeadLoss {
-  double sum = 0;         // weighted sum of -log p(target)
-  double weight = 0;      // sum of the weights
-  at::Tensor d_hidden;    // [T, D] in hidden's dtype when gradients were asked for: d(sum * scale) / d hidden
+  double sum = 0;       // weighted sum of -log p(target)
+  double weight = 0;    // sum of the weights
+  at::Tensor d_hidden;  // [T, D] in hidden's dtype when gradients were asked for: d(sum * scale) / d hidden
 };
 
-// hidden [T, D]; head.value [V, D]; targets [T] int64 (ignored where weight is 0); weights [T] fp32. Rows with weight 0 cost
-// nothing. With `gradients`, d_hidden is filled and, if head.trainable, head.grad += d(sum * scale)/d head.
+// hidden [T, D]; head.value [V, D]; targets [T] int64 (ignored where weight is 0); weights [T] fp32. Rows
+// with weight 0 cost nothing. With `gradients`, d_hidden is filled and, if head.trainable, head.grad += d(sum
+// * scale)/d head.
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
                             const at::Tensor& weights, double scale, bool gradients);
 
-// The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their fp32 logits [n, V],
-// and returns the chunk's loss sum after overwriting the logits with d sum / d logits (when `gradients`). Rows are those with
-// weight > 0, in order, in chunks of kHeadChunk.
+// The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their
+// fp32 logits [n, V], and returns the chunk's loss sum after overwriting the logits with d sum / d logits
+// (when `gradients`). Rows are those with weight > 0, in order, in chunks of kHeadChunk.
 using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logits, bool gradients)>;
-HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale, bool gradients,
-                   const ChunkLoss& chunk_loss);
+HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
+                   bool gradients, const ChunkLoss& chunk_loss);
 
 // log p(target) [T] fp32, without gradients; 0 where weight is 0.
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,

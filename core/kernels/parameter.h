@@ -7,9 +7,9 @@
 
 namespace decant {
 
-// `value` is what the kernels compute with (bf16 or fp32); `grad`, when `trainable`, is fp32 of the same shape and is added to by
-// every backward until the optimizer clears it. Masters and optimizer state belong to the optimizer (train/optimizer.h).
-// `name` is the checkpoint's: "model.layers.0.self_attn.q_proj.weight".
+// `value` is what the kernels compute with (bf16 or fp32); `grad`, when `trainable`, is fp32 of the same
+// shape and is added to by every backward until the optimizer clears it. Masters and optimizer state belong
+// to the optimizer (train/optimizer.h). `name` is the checkpoint's: "model.layers.0.self_attn.q_proj.weight".
 struct Parameter {
   std::string name;
   at::Tensor value;

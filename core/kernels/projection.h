@@ -1,10 +1,13 @@
-// A projection is the group of linears that read one input (q/k/v; o; gate/up; down), with the low-rank terms that hang on
-// them. Adapters are data: LoRA, rsLoRA and (later) DoRA and many tenants are the same call with other terms.
+// A projection is the group of linears that read one input (q/k/v; o; gate/up; down), with the low-rank terms
+// that hang on them. Adapters are data: LoRA, rsLoRA and (later) DoRA and many tenants are the same call with
+// other terms.
 //
-//   y_i = x W_i^T + b_i + sum over terms t of linear i:  scale_t (x A_t^T) B_t^T       (rows of segment_t only)
+//   y_i = x W_i^T + b_i + sum over terms t of linear i:  scale_t (x A_t^T) B_t^T       (rows of segment_t
+//   only)
 //
 // Source of the hand-written backward: references/lora 1 and 4 (as Unsloth's fast_lora): with S = x A^T,
-//   dS = scale dy B;  dB += scale dy^T S;  dA += dS^T x;  dx = dy W + dS A.   Neither dW (frozen) nor B A is ever formed.
+//   dS = scale dy B;  dB += scale dy^T S;  dA += dS^T x;  dx = dy W + dS A.   Neither dW (frozen) nor B A is
+//   ever formed.
 //
 // Legend: T tokens, K inputs, N outputs of one linear, R rank.
 #pragma once
@@ -25,8 +28,8 @@ namespace decant {
 // One low-rank term of one linear. lora_a.value [R, K], lora_b.value [N, R] in the compute dtype.
 struct LowRankTerm {
   Parameter lora_a, lora_b;
-  double scale = 1;                                       // alpha / R, or alpha / sqrt(R) for rsLoRA
-  std::optional<std::pair<int64_t, int64_t>> segment;     // rows [begin, end) of the batch; all rows when absent
+  double scale = 1;                                    // alpha / R, or alpha / sqrt(R) for rsLoRA
+  std::optional<std::pair<int64_t, int64_t>> segment;  // rows [begin, end) of the batch; all rows when absent
 };
 
 struct Linear {
@@ -38,13 +41,14 @@ struct Linear {
 
 struct Projection {
   std::vector<Linear> linears;
-  at::Tensor weight;       // fused [sum N, K]: every linear's weight.value is a view of its rows
-  at::Tensor bias;         // fused [sum N], or undefined
+  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows
+  at::Tensor bias;    // fused [sum N], or undefined
   int64_t outputs() const;
   int64_t inputs() const;
 };
 
-// Concatenates the linears' weights (and biases: all or none) into the fused tensors and makes their values views of them.
+// Concatenates the linears' weights (and biases: all or none) into the fused tensors and makes their values
+// views of them.
 Projection make_projection(std::vector<Linear> linears);
 
 struct ProjectionSaved {
@@ -52,11 +56,14 @@ struct ProjectionSaved {
   std::vector<at::Tensor> s;  // per term in order of linears and terms: x A^T [rows, R]
 };
 
-// x [T, K] -> [T, sum N]. Terms with R of all linears that cover all rows may share one skinny product. `saved` may be null.
+// x [T, K] -> [T, sum N]. Terms with R of all linears that cover all rows may share one skinny product.
+// `saved` may be null.
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved,
                    Panel panel = Panel::kTraining);
 
-// dy [T, sum N]. Adds to the gradients of trainable weights, biases and terms. Returns dx [T, K] when `need_dx`, else undefined.
-at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved, bool need_dx);
+// dy [T, sum N]. Adds to the gradients of trainable weights, biases and terms. Returns dx [T, K] when
+// `need_dx`, else undefined.
+at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+                            bool need_dx);
 
 }  // namespace decant

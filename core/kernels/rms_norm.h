@@ -15,9 +15,10 @@ struct RmsNormSaved {
 // x [.., D], weight [D] -> [.., D] in x's dtype. `saved` may be null (inference).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, RmsNormSaved* saved);
 
-// Residual add and norm in one pass: x = residual + delta is written to `sum`, its norm returned. As rms_norm(residual + delta).
-at::Tensor add_rms_norm(const at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight, double eps,
-                        at::Tensor* sum, RmsNormSaved* saved);
+// Residual add and norm in one pass: x = residual + delta is written to `sum`, its norm returned. As
+// rms_norm(residual + delta).
+at::Tensor add_rms_norm(const at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight,
+                        double eps, at::Tensor* sum, RmsNormSaved* saved);
 
 // Returns dx; adds to `weight_grad` (fp32 [D]) when it is defined.
 at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& weight, const RmsNormSaved& saved,

@@ -1,5 +1,5 @@
-// SwiGLU's pointwise half (Shazeer, arXiv 2002.05202): h = silu(gate) * up. silu in fp32, as its result is rounded to the dtype
-// of x before the product (transformers' order).
+// SwiGLU's pointwise half (Shazeer, arXiv 2002.05202): h = silu(gate) * up. silu in fp32, as its result is
+// rounded to the dtype of x before the product (transformers' order).
 #pragma once
 
 #include <ATen/core/Tensor.h>

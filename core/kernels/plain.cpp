@@ -1,0 +1,151 @@
+#include "core/kernels/plain.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "core/random.h"
+
+namespace decant::plain {
+
+at::Tensor wide(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat); }
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  return bias.defined() ? at::linear(x, w, bias) : at::linear(x, w);
+}
+
+at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w) { return at::mm(dy, w); }
+
+void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {
+  grad.add_(at::mm(wide(dy).t(), wide(x)));
+}
+
+void add_bias_grad(at::Tensor& grad, const at::Tensor& dy) { grad.add_(wide(dy).sum(0)); }
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, RmsNormSaved* saved) {
+  const auto xw = wide(x);
+  const auto inverse = at::rsqrt(xw.square().mean(-1, /*keepdim=*/true) + eps);
+  if (saved != nullptr) *saved = {x, inverse.squeeze(-1)};
+  return weight * (xw * inverse).to(x.scalar_type());
+}
+
+// With n = x / r and g = dy w:  dx = (g - n mean(g n)) / r,  dw = sum over rows of dy n.
+at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& weight, const RmsNormSaved& saved,
+                             at::Tensor& weight_grad) {
+  const auto inverse = saved.inverse.unsqueeze(-1);
+  const auto n = wide(saved.x) * inverse;
+  const auto g = wide(dy) * wide(weight);
+  if (weight_grad.defined()) {
+    const auto rounded = wide(n.to(saved.x.scalar_type()));
+    weight_grad.add_((wide(dy) * rounded).reshape({-1, weight.size(0)}).sum(0));
+  }
+  return (inverse * (g - n * (g * n).mean(-1, /*keepdim=*/true))).to(saved.x.scalar_type());
+}
+
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTable& table, double sign) {
+  const auto half = x.size(2) / 2;
+  const auto xw = wide(x);
+  const auto cos = table.cos.index_select(0, positions).unsqueeze(1).to(xw.scalar_type());  // [T, 1, K/2]
+  const auto sin = table.sin.index_select(0, positions).unsqueeze(1).to(xw.scalar_type()) * sign;
+  const auto a = xw.narrow(2, 0, half), b = xw.narrow(2, half, half);
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x.scalar_type());
+}
+
+at::Tensor swiglu(const at::Tensor& gate_up) {
+  const auto width = gate_up.size(1) / 2;
+  const auto gate = wide(gate_up.narrow(1, 0, width));
+  return (gate * at::sigmoid(gate)).to(gate_up.scalar_type()) * gate_up.narrow(1, width, width);
+}
+
+at::Tensor swiglu_backward(const at::Tensor& dh, const at::Tensor& gate_up) {
+  const auto width = gate_up.size(1) / 2;
+  const auto gate = wide(gate_up.narrow(1, 0, width)), up = wide(gate_up.narrow(1, width, width));
+  const auto d = wide(dh);
+  const auto sigmoid = at::sigmoid(gate);
+  const auto silu = wide((gate * sigmoid).to(gate_up.scalar_type()));
+  const auto d_gate = d * up * sigmoid * (1 + gate * (1 - sigmoid));
+  return at::cat({d_gate, d * silu}, 1).to(gate_up.scalar_type());
+}
+
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
+  const auto z = wide(logits);
+  return at::logsumexp(z, {1}) - z.gather(1, targets.unsqueeze(1)).squeeze(1);
+}
+
+void adamw(at::Tensor& master, at::Tensor& m, at::Tensor& v, const at::Tensor& grad, at::Tensor& compute,
+           const AdamwStep& step) {
+  const auto g = grad * step.gradient_scale;
+  m.mul_(step.beta1).add_(g, 1 - step.beta1);
+  v.mul_(step.beta2).addcmul_(g, g, 1 - step.beta2);
+  const double c1 = 1 - std::pow(step.beta1, static_cast<double>(step.step));
+  const double c2 = 1 - std::pow(step.beta2, static_cast<double>(step.step));
+  master.mul_(1 - step.learning_rate * step.weight_decay);
+  master.addcdiv_(m, (v / c2).sqrt_().add_(step.epsilon), -step.learning_rate / c1);
+  if (compute.defined() && compute.data_ptr() != master.data_ptr()) compute.copy_(master);
+}
+
+void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, const at::Tensor& grad,
+                      const AdamwStep& step, uint64_t seed, uint64_t stream) {
+  auto master = weight_bf16.to(at::kFloat);
+  at::Tensor none;
+  plain::adamw(master, m, v, grad, none, step);
+  // Sixteen random bits are added below the last bit that bf16 keeps; what is cut off afterwards is zero in
+  // the mean.
+  const auto n = master.numel();
+  auto noise = at::empty({n}, at::kInt);
+  auto* bits = noise.data_ptr<int32_t>();
+  for (int64_t i = 0; i < n; i += 8) {
+    const auto draw = philox(seed, stream, static_cast<uint64_t>(i / 8));
+    for (int64_t j = 0; j < 8 && i + j < n; ++j)
+      bits[i + j] = static_cast<int32_t>((draw[static_cast<size_t>(j / 2)] >> (16 * (j % 2))) & 0xffff);
+  }
+  auto words = master.view(at::kInt);
+  words.add_(noise.view(words.sizes()).to(words.device())).bitwise_and_(static_cast<int64_t>(-65536));
+  weight_bf16.copy_(master);
+}
+
+double sum_of_squares(const at::Tensor& x) { return x.to(at::kDouble).square().sum().item<double>(); }
+
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved) {
+  if (saved != nullptr) *saved = {x, {}};
+  std::vector<at::Tensor> outputs;
+  for (const auto& one : projection.linears) {
+    auto y = plain::linear(x, one.weight.value, one.bias.value);
+    for (const auto& term : one.terms) {
+      const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, x.size(0)});
+      const auto s = plain::linear(x.slice(0, begin, end), term.lora_a.value, {});
+      const auto delta = plain::linear(s, term.lora_b.value, {}) * term.scale;
+      y = at::cat({y.slice(0, 0, begin), y.slice(0, begin, end) + delta, y.slice(0, end)}, 0);
+      if (saved != nullptr) saved->s.push_back(s);
+    }
+    outputs.push_back(y);
+  }
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 1);
+}
+
+at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+                            bool need_dx) {
+  at::Tensor dx;
+  if (need_dx) dx = wide(linear_input_grad(dy, projection.weight));
+  int64_t column = 0;
+  size_t at_term = 0;
+  for (auto& one : projection.linears) {
+    const auto width = one.weight.value.size(0);
+    const auto dyi = dy.narrow(1, column, width);
+    column += width;
+    if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
+    if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
+    for (auto& term : one.terms) {
+      const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, saved.x.size(0)});
+      const auto rows = dyi.slice(0, begin, end);
+      const auto& s = saved.s.at(at_term++);
+      const auto ds = linear_input_grad(rows, term.lora_b.value) * term.scale;
+      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, rows, s * term.scale);
+      if (term.lora_a.trainable) add_weight_grad(term.lora_a.grad, ds, saved.x.slice(0, begin, end));
+      if (need_dx) dx.slice(0, begin, end).add_(linear_input_grad(ds, term.lora_a.value));
+    }
+  }
+  return need_dx ? dx.to(saved.x.scalar_type()) : dx;
+}
+
+}  // namespace decant::plain

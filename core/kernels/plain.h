@@ -1,0 +1,61 @@
+// The plain ATen form of every kernel: what the fast forms are tested against, and what runs off the CPU, in
+// float64 and under DECANT_KERNELS=plain (gemm.h). Made of differentiable ATen functions, so that autograd
+// over the forward forms is the oracle of the written backward forms. "Wide" is the type that sums run in:
+// fp32, or float64 where the operands are float64.
+//
+// Contracts are those of the headers of the same names; only what differs is said here.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "core/kernels/adamw.h"
+#include "core/kernels/attention.h"
+#include "core/kernels/projection.h"
+#include "core/kernels/rms_norm.h"
+#include "core/kernels/rope.h"
+
+namespace decant::plain {
+
+at::Tensor wide(const at::Tensor& x);  // fp32, or x itself when it is float64
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
+at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w);
+void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x);
+void add_bias_grad(at::Tensor& grad, const at::Tensor& dy);
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, RmsNormSaved* saved);
+at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& weight, const RmsNormSaved& saved,
+                             at::Tensor& weight_grad);
+
+// Not in place: returns the turned x; sign -1 turns back.
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTable& table, double sign);
+
+at::Tensor swiglu(const at::Tensor& gate_up);
+at::Tensor swiglu_backward(const at::Tensor& dh, const at::Tensor& gate_up);
+
+// These materialise the scores of one document at a time.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const at::Tensor& document_starts, double scale, int64_t window, AttentionSaved* saved);
+void attention_backward(const at::Tensor& dout, const AttentionSaved& saved,
+                        const at::Tensor& document_starts, double scale, int64_t window, at::Tensor& dq,
+                        at::Tensor& dk, at::Tensor& dv);
+at::Tensor attention_cached(const at::Tensor& q, const at::Tensor& cache_k, const at::Tensor& cache_v,
+                            const at::Tensor& query_starts, const at::Tensor& key_lengths,
+                            const at::Tensor& block_table, double scale, int64_t window);
+
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved);
+at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+                            bool need_dx);
+
+// -log p(target) per row of logits [n, V]: wide [n].
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets);
+
+void adamw(at::Tensor& master, at::Tensor& m, at::Tensor& v, const at::Tensor& grad, at::Tensor& compute,
+           const AdamwStep& step);
+void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, const at::Tensor& grad,
+                      const AdamwStep& step, uint64_t seed, uint64_t stream);
+double sum_of_squares(const at::Tensor& x);
+
+}  // namespace decant::plain
