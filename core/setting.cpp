@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -52,7 +53,7 @@ Setting convert(const YAML::Node& node, const std::string& name, int depth) {
         check(seen.insert(key).second, key_where, ": the key '", key, "' stands twice");
         Setting value = convert(member.second, name, depth + 1);
         value.key_where = key_where;
-        out.members.emplace_back(key, std::move(value));
+        out.members.push_back({key, std::move(value)});
       }
       break;
     }
@@ -144,7 +145,8 @@ void override_setting(Setting& root, const std::string& assignment) {
     if (next == nullptr) {
       Setting section;
       section.where = section.key_where = where;
-      next = &at->members.emplace_back(head, std::move(section)).second;
+      at->members.push_back({head, std::move(section)});
+      next = &at->members.back().value;
     }
     if (dot == std::string::npos) {
       *next = std::move(value);

@@ -6,10 +6,11 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace decant {
+
+struct SettingMember;
 
 struct Setting {
   enum class Kind { kNull, kScalar, kList, kMap };
@@ -17,11 +18,16 @@ struct Setting {
   std::string scalar;
   bool quoted = false;  // "3" and '3' are text
   std::vector<Setting> items;
-  std::vector<std::pair<std::string, Setting>> members;
+  std::vector<SettingMember> members;
   std::string where;      // "monthly.yaml:12:3", or "command line: lora.rank=8"
   std::string key_where;  // of the key that leads here
 
   const Setting* find(std::string_view key) const;
+};
+
+struct SettingMember {
+  std::string key;
+  Setting value;
 };
 
 Setting read_settings(const std::filesystem::path& yaml);
