@@ -40,6 +40,8 @@ class RunDirectory {
   };
   Outcome step(const StepKey& key, const std::function<Json(const std::filesystem::path& folder)>& work,
                const std::vector<std::string>& volatile_files = {});
+  // Whether step() would skip: the manifest has this key and the outputs still have their hashes. Changes nothing.
+  bool done(const StepKey& key, const std::vector<std::string>& volatile_files = {}) const;
 
  private:
   std::filesystem::path path_;
