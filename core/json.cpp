@@ -1,6 +1,7 @@
 #include "core/json.h"
 
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -10,29 +11,95 @@ namespace decant {
 
 namespace {
 
-constexpr int kMaxDepth = 256;
+constexpr size_t kMaxDepth = 256;
+
+// Builds the tree from the parser's events. nlohmann's own builder looks through a whole object for every new
+// key, and its callback one through the whole parent at the end of every child: both are quadratic, which a
+// vocabulary or a large header does not forgive.
+class Builder {
+ public:
+  using number_integer_t = Json::number_integer_t;
+  using number_unsigned_t = Json::number_unsigned_t;
+  using number_float_t = Json::number_float_t;
+  using string_t = Json::string_t;
+  using binary_t = Json::binary_t;
+
+  explicit Builder(const std::string& where) : where_(where) {}
+  Json take() { return std::move(root_); }
+
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(number_integer_t value) { return add(value); }
+  bool number_unsigned(number_unsigned_t value) { return add(value); }
+  bool number_float(number_float_t value, const string_t&) { return add(value); }
+  bool string(string_t& value) { return add(std::move(value)); }
+  bool binary(binary_t&) { return false; }
+  bool start_object(size_t) { return open(Json::object()); }
+  bool start_array(size_t) { return open(Json::array()); }
+  bool end_array() { return close(); }
+  bool end_object() {
+    keys_.pop_back();
+    return close();
+  }
+  bool key(string_t& name) {
+    if (!keys_.back().insert(name).second)
+      fail(where_, ": the JSON key '", name, "' stands twice in one object");
+    key_ = std::move(name);
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& e) {
+    // nlohmann's text starts with "[json.exception.parse_error.101] "; the user needs what follows.
+    const std::string what = e.what();
+    const size_t end = what.find("] ");
+    fail(where_, ": not valid JSON: ", end == std::string::npos ? what : what.substr(end + 2));
+  }
+
+ private:
+  bool add(Json value) {
+    put(std::move(value));
+    return true;
+  }
+  Json* put(Json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    if (open_.back()->is_array()) {
+      auto& items = open_.back()->get_ref<Json::array_t&>();
+      return &items.emplace_back(std::move(value));
+    }
+    auto& members = open_.back()->get_ref<Json::object_t&>();
+    members.emplace_back(std::move(key_), std::move(value));  // ordered_map is a vector of pairs
+    return &members.back().second;
+  }
+  bool open(Json value) {
+    if (open_.size() >= kMaxDepth) fail(where_, ": JSON nested deeper than ", kMaxDepth, " levels");
+    if (value.is_object()) keys_.emplace_back();
+    // The parent is not added to while its child is open, so the pointer stays valid.
+    open_.push_back(put(std::move(value)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string& where_;
+  Json root_;
+  std::string key_;
+  std::vector<Json*> open_;
+  std::vector<std::set<std::string>> keys_;
+};
 
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMaxDepth) fail(where, ": JSON nested deeper than ", kMaxDepth, " levels");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      fail(where, ": the JSON key '", parsed.get<std::string>(), "' stands twice in one object");
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), watch);
-  } catch (const nlohmann::json::exception& e) {
-    // nlohmann's text starts with "[json.exception.parse_error.101] "; the user needs what follows.
-    const std::string what = e.what();
-    const size_t end = what.find("] ");
-    fail(where, ": not valid JSON: ", end == std::string::npos ? what : what.substr(end + 2));
-  }
+  // nlohmann takes a NUL for the end of the text; JSON has none outside of escapes.
+  const size_t nul = text.find('\0');
+  check(nul == std::string_view::npos, where, ": not valid JSON: a NUL byte at offset ", nul);
+  Builder builder(where);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 Json read_json(const std::filesystem::path& path) {
