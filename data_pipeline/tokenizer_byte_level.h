@@ -1,0 +1,35 @@
+// The byte-level tokenizer: added tokens -> normal form -> pre-tokenizer -> byte-pair encoding, and back.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data_pipeline/bpe.h"
+#include "data_pipeline/pre_tokenizer.h"
+#include "data_pipeline/tokenizer.h"
+#include "data_pipeline/tokenizer_added.h"
+#include "data_pipeline/unicode.h"
+
+namespace decant {
+
+struct ByteLevelParts {
+  BpeModel bpe;
+  std::vector<std::pair<std::string, uint32_t>>
+      vocabulary;  // tokens as written in the file; no id and no text twice
+  std::vector<AddedToken> added;
+  std::vector<NormalForm> normal_forms;                  // applied in this order
+  std::vector<std::unique_ptr<PreTokenizerStep>> steps;  // each cuts the pieces of the one before
+  bool add_prefix_space = false;  // before the last step, to every piece that does not start with one
+  std::string sha256;
+};
+
+std::unique_ptr<Tokenizer> make_byte_level_tokenizer(ByteLevelParts parts);
+
+// GPT-2's alphabet, in which vocabularies write bytes: the text of one byte, and the bytes of a text (none
+// when a character is not of the alphabet).
+std::string byte_level_text(std::string_view bytes);
+std::optional<std::string> byte_level_bytes(std::string_view text);
+
+}  // namespace decant

@@ -1,0 +1,157 @@
+#include "data_pipeline/unicode.h"
+
+#include <unicode/bytestream.h>
+#include <unicode/normalizer2.h>
+
+#include <vector>
+
+#include "core/error.h"
+
+namespace decant {
+
+const uint8_t* character_classes() {
+  static const std::vector<uint8_t> table = [] {
+    std::vector<uint8_t> classes(kNumCodePoints, 0);
+    for (size_t i = 0; i < kNumUnicodeRanges; ++i)
+      for (uint32_t c = kUnicodeRanges[i].first; c <= kUnicodeRanges[i].last; ++c)
+        classes[c] |= kUnicodeRanges[i].character_class;
+    for (uint32_t c = 0x09; c <= 0x0D; ++c) classes[c] |= kSpace;
+    for (uint32_t c = 0x2000; c <= 0x200A; ++c) classes[c] |= kSpace;
+    for (uint32_t c : {0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000})
+      classes[c] |= kSpace;
+    classes['\r'] |= kLineEnd;
+    classes['\n'] |= kLineEnd;
+    return classes;
+  }();
+  return table.data();
+}
+
+namespace {
+
+// Length of the well-formed sequence at `p`, or minus the length of the maximal ill-formed subsequence (table
+// 3-7).
+int sequence_length(const unsigned char* p, const unsigned char* end) {
+  const unsigned char b = *p;
+  if (b < 0x80) return 1;
+  if (b < 0xC2 || b > 0xF4) return -1;
+  unsigned char low = 0x80, high = 0xBF;
+  int length = b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
+  if (b == 0xE0) low = 0xA0;
+  if (b == 0xED) high = 0x9F;
+  if (b == 0xF0) low = 0x90;
+  if (b == 0xF4) high = 0x8F;
+  for (int i = 1; i < length; ++i) {
+    if (p + i == end || p[i] < low || p[i] > high) return -i;
+    low = 0x80, high = 0xBF;
+  }
+  return length;
+}
+
+}  // namespace
+
+size_t valid_utf8_prefix(std::string_view text) {
+  const auto* begin = reinterpret_cast<const unsigned char*>(text.data());
+  const auto *p = begin, *end = begin + text.size();
+  while (p < end) {
+    if (end - p >= 8) {
+      uint64_t word;
+      __builtin_memcpy(&word, p, 8);
+      if ((word & 0x8080808080808080ull) == 0) {
+        p += 8;
+        continue;
+      }
+    }
+    const int length = sequence_length(p, end);
+    if (length < 0) break;
+    p += length;
+  }
+  return static_cast<size_t>(p - begin);
+}
+
+std::string repair_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t good = valid_utf8_prefix(text);
+    out.append(text.substr(0, good));
+    text.remove_prefix(good);
+    if (text.empty()) break;
+    const auto* p = reinterpret_cast<const unsigned char*>(text.data());
+    out += "\xEF\xBF\xBD";
+    text.remove_prefix(static_cast<size_t>(-sequence_length(p, p + text.size())));
+  }
+  return out;
+}
+
+void append_utf8(std::string& out, uint32_t c) {
+  const auto put = [&](uint32_t byte) { out += static_cast<char>(byte); };
+  if (c < 0x80) {
+    put(c);
+  } else if (c < 0x800) {
+    put(0xC0 | c >> 6), put(0x80 | (c & 0x3F));
+  } else if (c < 0x10000) {
+    put(0xE0 | c >> 12), put(0x80 | (c >> 6 & 0x3F)), put(0x80 | (c & 0x3F));
+  } else {
+    put(0xF0 | c >> 18), put(0x80 | (c >> 12 & 0x3F)), put(0x80 | (c >> 6 & 0x3F)), put(0x80 | (c & 0x3F));
+  }
+}
+
+namespace {
+
+// True only for text that surely is in NFC, by lead bytes: below U+0300 nothing composes or decomposes
+// canonically; U+4000-9FFF (CJK) and U+FF00-FFFF neither, nor does U+3000-3029 (CJK punctuation) and
+// U+2002-203F (dashes, quotes).
+bool surely_nfc(std::string_view text) {
+  const auto* p = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* end = p + text.size();
+  while (p < end) {
+    if (*p < 0xCC) {
+      ++p;  // ASCII, or a sequence up to U+02FF (its second byte is below 0xCC too)
+    } else if ((*p >= 0xE4 && *p <= 0xE9) || (*p == 0xEF && p[1] >= 0xBC) ||
+               (*p == 0xE3 && p[1] == 0x80 && p[2] < 0xAA) || (*p == 0xE2 && p[1] == 0x80 && p[2] >= 0x82)) {
+      p += 3;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+const icu::Normalizer2* normalizer(NormalForm form) {
+  UErrorCode status = U_ZERO_ERROR;
+  const icu::Normalizer2* found = nullptr;
+  switch (form) {
+    case NormalForm::kNFC:
+      found = icu::Normalizer2::getNFCInstance(status);
+      break;
+    case NormalForm::kNFD:
+      found = icu::Normalizer2::getNFDInstance(status);
+      break;
+    case NormalForm::kNFKC:
+      found = icu::Normalizer2::getNFKCInstance(status);
+      break;
+    case NormalForm::kNFKD:
+      found = icu::Normalizer2::getNFKDInstance(status);
+      break;
+  }
+  check(U_SUCCESS(status), "ICU has no Unicode normalisation data: ", u_errorName(status));
+  return found;
+}
+
+}  // namespace
+
+std::string_view normalize(std::string_view text, NormalForm form, std::string& buffer) {
+  if (form == NormalForm::kNFC && surely_nfc(text)) return text;
+  check(text.size() < (1u << 30), "a text of ", text.size(), " bytes is too long to be normalised at once");
+  const icu::Normalizer2* with = normalizer(form);
+  const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
+  UErrorCode status = U_ZERO_ERROR;
+  if (with->isNormalizedUTF8(piece, status)) return text;
+  buffer.clear();
+  icu::StringByteSink<std::string> sink(&buffer, piece.length());
+  with->normalizeUTF8(0, piece, sink, nullptr, status);
+  check(U_SUCCESS(status), "a text could not be normalised: ", u_errorName(status));
+  return buffer;
+}
+
+}  // namespace decant
