@@ -1,5 +1,6 @@
-// The run directory `runs/<name>/<period>/`: one folder per step with a manifest written last; a step whose key is unchanged and
-// whose outputs still have their hashes is skipped (DESIGN 3.5). Locked with flock while a run holds it.
+// The run directory `runs/<name>/<period>/`: one folder per step with a manifest written last; a step whose
+// key is unchanged and whose outputs still have their hashes is skipped (DESIGN 3.5). Locked with flock while
+// a run holds it.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct StepKey {
 
 class RunDirectory {
  public:
-  // Makes the folder, takes the lock (Error with exit status 75 when another run holds it) and removes temporaries.
+  // Makes the folder, takes the lock (Error with exit status 75 when another run holds it) and removes
+  // temporaries.
   explicit RunDirectory(const std::filesystem::path& path);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
@@ -31,16 +33,20 @@ class RunDirectory {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path step_path(const std::string& step) const { return path_ / step; }
 
-  // Runs `work(folder)` unless the step is done. `work` may find in its folder what a killed run left (checkpoints) as long as
-  // the key is unchanged; a changed key clears the folder first. `work` returns counts and figures for the manifest (no times, no customer text).
-  // Files under `volatile_files` (logs, timing) are not hashed. Returns the manifest; `ran` tells whether work was done.
+  // Runs `work(folder)` unless the step is done. `work` may find in its folder what a killed run left
+  // (checkpoints) as long as the key is unchanged; a changed key, or outputs that no longer have their
+  // hashes, clear the folder first. `work` returns counts and figures for the manifest (no times, no customer
+  // text). Files with a path component among `volatile_files` (logs, timing, checkpoints) are not hashed.
+  // Returns the manifest {step, version, key, machine, config, inputs, outputs, figures}; `ran` tells whether
+  // work was done. Error for an output that is neither a file nor a folder.
   struct Outcome {
     Json manifest;
     bool ran = false;
   };
   Outcome step(const StepKey& key, const std::function<Json(const std::filesystem::path& folder)>& work,
                const std::vector<std::string>& volatile_files = {});
-  // Whether step() would skip: the manifest has this key and the outputs still have their hashes. Changes nothing.
+  // Whether step() would skip: the manifest has this key and the outputs still have their hashes. Changes
+  // nothing.
   bool done(const StepKey& key, const std::vector<std::string>& volatile_files = {}) const;
 
  private:
@@ -48,11 +54,16 @@ class RunDirectory {
   int lock_ = -1;
 };
 
-// One digest for a file, or for a folder's regular files by sorted relative path (manifest.json and volatile files aside). Digests of
-// large files are remembered in-process by (path, size, mtime).
+// One digest for a file, or for a folder's files by sorted relative path (manifest.json, step.key,
+// timing.jsonl, log.jsonl, TensorBoard events and temporaries aside). Digests of large files are remembered
+// in-process by path, size, inode and times.
 std::string digest_path(const std::filesystem::path& path);
 
-// Threads and instruction set, which are part of every key: results are the same bytes only for the same of both.
+// Threads and instruction set, which are part of every key: results are the same bytes only for the same of
+// both. Also the variables that make the libraries below use other instructions (ONEDNN_MAX_CPU_ISA,
+// ATEN_CPU_CAPABILITY, DECANT_KERNELS), when set.
 std::string machine_key();
+// The number of threads that the run computes with, before the first step; until then the machine's.
+void set_run_threads(int64_t threads);
 
 }  // namespace decant
