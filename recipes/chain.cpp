@@ -1,0 +1,140 @@
+#include "recipes/chain.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "data_pipeline/chat_template.h"
+#include "data_pipeline/tokenizer.h"
+#include "recipes/open_model.h"
+#include "recipes/verbs.h"
+
+namespace decant {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::vector<std::string> kOrder = {"model", "corpus", "distill", "train", "lora", "evaluate", "export"};
+
+size_t order_of(const std::string& section) {
+  return static_cast<size_t>(std::find(kOrder.begin(), kOrder.end(), section) - kOrder.begin());
+}
+
+std::string verb_of(const std::string& section) { return section == "corpus" ? "prepare" : section; }
+
+}  // namespace
+
+const std::vector<std::string>& volatile_files() {
+  static const std::vector<std::string> files = {"timing.jsonl", "events.out.tfevents.decant", "speed.json",
+                                                 "checkpoint"};
+  return files;
+}
+
+Chain::Chain(const LoadedRecipe& l, RunDirectory& r, std::string only)
+    : loaded(l), recipe(l.recipe), run(r), only_(std::move(only)) {
+  const Precision precision = recipe.model.dtype;
+  dtype = precision == Precision::kBf16   ? Dtype::kBf16
+          : precision == Precision::kFp32 ? Dtype::kFp32
+                                          : fastest_dtype();
+}
+
+bool Chain::visits(const std::string& section) const {
+  return only_.empty() || order_of(section) <= order_of(only_);
+}
+
+void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
+                 const std::function<Json(const fs::path&)>& work) {
+  const bool may_work = only_.empty() || section == only_ || section == "model";
+  if (!may_work && !run.done(key, volatile_files()))
+    fail(run.step_path(key.step).string(), ": step '", key.step,
+         "' is not done, or was done with other settings or inputs; run: decant ", verb_of(section), " ",
+         loaded.file.string());
+  const auto outcome = run.step(
+      key,
+      [&](const fs::path& folder) {
+        check_free_disk(folder, bytes);
+        log_info(key.step, ": starting");
+        return work(folder);
+      },
+      volatile_files());
+  worked = worked || outcome.ran;
+  if (outcome.ran)
+    log_info(key.step, ": done");
+  else
+    log_info(key.step, ": nothing to do");
+  figures[key.step] = outcome.manifest.contains("figures") ? outcome.manifest["figures"] : outcome.manifest;
+  fs::remove_all(run.step_path(key.step) / "checkpoint");
+}
+
+fs::path Chain::model_of(const std::string& model) const {
+  const std::string name = reference(model);
+  if (name == "model") return model_folder;
+  if (name == "distill") return run.step_path("distill/student") / "model";
+  if (name == "train") return run.step_path("train/model") / "model";
+  return loaded.resolve(model);
+}
+
+std::string Chain::digest_of(const std::string& model) const { return digest_path(model_of(model)); }
+
+std::string Chain::digest_of_step(const std::string& step) const {
+  return sha256_file(run.step_path(step) / "manifest.json");
+}
+
+fs::path Chain::shards(const std::string& split, const std::string& tenant) const {
+  return run.step_path("corpus") / "shards" / split / tenant;
+}
+
+std::vector<std::string> Chain::tenants() const {
+  std::vector<std::string> names;
+  const fs::path folder = run.step_path("corpus") / "shards" / "train";
+  if (fs::is_directory(folder))
+    for (const auto& entry : fs::directory_iterator(folder))
+      names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string Chain::tokenizer_sha256() const { return load_tokenizer(model_folder)->sha256(); }
+
+std::string Chain::template_sha256() const {
+  if (recipe.corpus->template_name == "plain") return plain_template()->sha256();
+  return open_chat_template(model_folder)->sha256();
+}
+
+void run_chain(const LoadedRecipe& loaded, const std::string& only) {
+  const Recipe& recipe = loaded.recipe;
+  if (!only.empty()) {
+    const bool present = (only == "corpus" && recipe.corpus) || (only == "distill" && recipe.distill) ||
+                         (only == "train" && recipe.train) || (only == "lora" && recipe.lora) ||
+                         (only == "evaluate" && recipe.evaluate) || (only == "export" && recipe.export_);
+    check(present, loaded.file.string(), ": the recipe has no section '", only, "'");
+  }
+  check_recipe(loaded);
+  RunDirectory run(loaded.run_folder());
+  open_log_file(run.path() / "log.jsonl");
+  write_file(run.path() / "recipe.resolved.yaml", resolved_recipe(loaded));
+  log_info("run directory: ", run.path().string());
+
+  Chain chain(loaded, run, only);
+  model_step(chain);
+  if (recipe.corpus && chain.visits("corpus")) corpus_step(chain);
+  if (recipe.distill && chain.visits("distill")) distill_steps(chain);
+  if (recipe.train && chain.visits("train")) train_steps(chain);
+  if (recipe.lora && chain.visits("lora")) lora_steps(chain);
+  if (recipe.evaluate && chain.visits("evaluate")) {
+    evaluate_step(chain);
+    check_gate(chain);
+  }
+  if (recipe.export_ && chain.visits("export")) export_step(chain);
+
+  const auto report = make_report(chain);
+  write_file(run.path() / "report.html", report_html(recipe.name + " " + recipe.period, report));
+  if (!chain.worked) print("nothing to do: every step is done and unchanged\n");
+  print(report_text(report));
+  close_log_file();
+}
+
+}  // namespace decant

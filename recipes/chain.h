@@ -1,0 +1,87 @@
+// The chain of a recipe: model -> corpus -> distill -> train -> lora -> evaluate -> export, each step through
+// the run directory (skip, resume, manifest). Every step is one function here; what it does in detail lies on
+// the floors below.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "core/model/load_model.h"
+#include "core/run_directory.h"
+#include "recipes/recipe_config.h"
+
+namespace decant {
+
+class Chain {
+ public:
+  // `only`: the section to run ("lora"); empty for all. Earlier sections must then be done.
+  Chain(const LoadedRecipe& loaded, RunDirectory& run, std::string only);
+
+  const LoadedRecipe& loaded;
+  const Recipe& recipe;
+  RunDirectory& run;
+  Dtype dtype;                          // what the recipe's models compute in
+  std::filesystem::path model_folder;   // of the base, once model_step is done
+  std::map<std::string, Json> figures;  // what each step returned, by step
+  bool worked = false;                  // whether any step did anything
+
+  // Whether the steps of `section` are to be visited at all: nothing after `only`.
+  bool visits(const std::string& section) const;
+
+  // Runs a step of `section` unless it is done. `bytes`: free disk that it needs. Error when it is not done
+  // and another section was asked for, with the command that makes it.
+  void step(const std::string& section, const StepKey& key, uint64_t bytes,
+            const std::function<Json(const std::filesystem::path&)>& work);
+
+  // Folder of a model by path or by step ("@distill"), and the digest of what it holds.
+  std::filesystem::path model_of(const std::string& model) const;
+  std::string digest_of(const std::string& model) const;
+  std::string digest_of_step(const std::string& step) const;  // of its manifest
+  std::filesystem::path shards(const std::string& split, const std::string& tenant) const;
+  std::vector<std::string> tenants() const;  // of the corpus, sorted
+  std::string tokenizer_sha256() const;
+  std::string template_sha256() const;
+
+ private:
+  std::string only_;
+};
+
+// The steps, in order. model_step imports a GGUF or makes a random model.
+void model_step(Chain& chain);
+void corpus_step(Chain& chain);
+void distill_steps(Chain& chain);
+void train_steps(Chain& chain);
+void lora_steps(Chain& chain);
+void evaluate_step(Chain& chain);
+void export_step(Chain& chain);
+
+// Error with exit status 3 and the numbers unless the evaluation allows the release.
+void check_gate(const Chain& chain);
+
+// Files of a step that hold times and are not hashed.
+const std::vector<std::string>& volatile_files();
+
+// Runs the recipe, or one section of it, and prints the report.
+void run_chain(const LoadedRecipe& loaded, const std::string& only);
+
+// Everything that can be checked without reading a weight: files, layers, names, tokenizer and template
+// against the model. Returns the model's configuration.
+ModelConfig check_recipe(const LoadedRecipe& loaded);
+
+// The files that corpus.inputs stand for, sorted. Error for an input that matches none.
+std::vector<std::filesystem::path> corpus_files(const LoadedRecipe& loaded);
+
+// Tables of a finished run: text for standard output and a static page.
+struct ReportSection {
+  std::string title;
+  std::vector<std::vector<std::string>> rows;  // the first is the header
+};
+std::vector<ReportSection> make_report(const Chain& chain);
+std::string report_text(const std::vector<ReportSection>& report);
+std::string report_html(const std::string& title, const std::vector<ReportSection>& report);
+
+}  // namespace decant

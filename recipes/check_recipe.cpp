@@ -1,0 +1,144 @@
+// What can be known to be wrong before a weight is read.
+#include <glob.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/tensor_file.h"
+#include "data_pipeline/chat_template.h"
+#include "data_pipeline/tokenizer.h"
+#include "data_pipeline/tokenizer_files.h"
+#include "recipes/chain.h"
+#include "recipes/open_model.h"
+#include "recipes/random_model.h"
+
+namespace decant {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<fs::path> matches(const fs::path& pattern) {
+  glob_t found{};
+  std::vector<fs::path> paths;
+  if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
+    for (size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
+  ::globfree(&found);
+  return paths;
+}
+
+void check_layers(const LoadedRecipe& loaded, const ModelConfig& config) {
+  if (!loaded.recipe.distill) return;
+  for (const int64_t layer : loaded.recipe.distill->student.keep_layers)
+    check(layer < config.num_hidden_layers, loaded.place("distill.student.keep_layers"),
+          ": the teacher has no layer ", layer, "; its layers are 0 to ", config.num_hidden_layers - 1);
+}
+
+void check_targets(const LoadedRecipe& loaded) {
+  if (!loaded.recipe.lora) return;
+  const std::vector<std::string> known = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                          "gate_proj", "up_proj", "down_proj"};
+  for (const auto& target : loaded.recipe.lora->lora.targets) {
+    const std::string last = target.substr(target.rfind('.') + 1);
+    check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
+          ": no linear of the model is called '", target, "'", did_you_mean("", last, known),
+          "; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+  }
+}
+
+void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
+  const Recipe& r = loaded.recipe;
+  if (!r.corpus) return;
+  const int64_t row = r.corpus->sequence_length;
+  check(row <= config.max_position_embeddings, loaded.place("corpus.sequence_length"), " is ", row,
+        ", but the model takes at most ", config.max_position_embeddings, " positions");
+  const auto batch = [&](const std::string& key, const BatchConfig& b) {
+    check(b.tokens_per_micro_batch >= row, loaded.place(key + ".tokens_per_micro_batch"), " is ",
+          b.tokens_per_micro_batch, ": a packed row of corpus.sequence_length (", row, ") tokens must fit");
+    check(b.tokens_per_step >= row, loaded.place(key + ".tokens_per_step"), " is ", b.tokens_per_step,
+          ": a packed row of corpus.sequence_length (", row, ") tokens must fit");
+  };
+  if (r.distill) batch("distill.train.batch", r.distill->train.batch);
+  if (r.train) batch("train.batch", r.train->train.batch);
+  if (r.lora) batch("lora.train.batch", r.lora->train.batch);
+  if (r.distill && r.distill->generate.prompts > 0)
+    check(r.distill->generate.sampling.max_new_tokens < row,
+          loaded.place("distill.generate.sampling.max_new_tokens"), " is ",
+          r.distill->generate.sampling.max_new_tokens,
+          ": a prompt and its answer must fit into corpus.sequence_length (", row, ")");
+}
+
+// A model folder that is named by path: its files, headers only.
+ModelConfig check_model(const std::string& place, const fs::path& path, bool templated) {
+  check(fs::exists(path), place, ": there is no ", path.string(),
+        "; expected a Hugging Face folder or a GGUF file");
+  const ModelConfig config = open_model_config(path);
+  if (!is_gguf(path)) {
+    const TensorFile tensors(path);  // every shard is there, every header holds
+    check(!tensors.names().empty(), place, ": ", path.string(), " holds no tensors");
+  }
+  const auto tokenizer = load_tokenizer(path);
+  check(tokenizer->vocab_size() <= config.vocab_size, place, ": the tokenizer has ", tokenizer->vocab_size(),
+        " tokens, the model only ", config.vocab_size, ": they do not belong together");
+  if (templated) open_chat_template(path);
+  for (const int64_t id : open_stop_ids(path))
+    check(id >= 0 && id < config.vocab_size, place, ": stop id ", id, " is outside the vocabulary of ",
+          config.vocab_size);
+  return config;
+}
+
+}  // namespace
+
+std::vector<fs::path> corpus_files(const LoadedRecipe& loaded) {
+  const auto& inputs = loaded.recipe.corpus->inputs;
+  check(!inputs.empty(), loaded.place("corpus.inputs"),
+        " is missing: the files of conversations, such as [corpus/*.jsonl]");
+  std::vector<fs::path> files;
+  for (const auto& input : inputs) {
+    const auto found = matches(loaded.resolve(input));
+    check(!found.empty(), loaded.place("corpus.inputs"), ": no file matches ",
+          loaded.resolve(input).string());
+    for (const auto& path : found) {
+      if (!fs::is_directory(path)) {
+        files.push_back(path);
+        continue;
+      }
+      const size_t before = files.size();
+      for (const auto& entry : fs::recursive_directory_iterator(path))
+        if (entry.is_regular_file() && entry.path().extension() == ".jsonl") files.push_back(entry.path());
+      check(files.size() > before, loaded.place("corpus.inputs"), ": the folder ", path.string(),
+            " holds no .jsonl file");
+    }
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
+ModelConfig check_recipe(const LoadedRecipe& loaded) {
+  const Recipe& r = loaded.recipe;
+  const bool templated = r.corpus && r.corpus->template_name != "plain";
+  ModelConfig config;
+  if (r.model.random) {
+    const fs::path folder = loaded.resolve(r.model.random->tokenizer);
+    check(fs::is_directory(folder), loaded.place("model.random.tokenizer"), ": there is no folder ",
+          folder.string());
+    config = random_model_config(*r.model.random, load_tokenizer(folder)->vocab_size());
+    if (templated) open_chat_template(folder);
+  } else {
+    config = check_model(loaded.place("model.path"), loaded.resolve(r.model.path), templated);
+  }
+  const auto other = [&](const char* key, const std::string& model) {
+    if (!model.empty() && model[0] != '@') check_model(loaded.place(key), loaded.resolve(model), templated);
+  };
+  if (r.train) other("train.model", r.train->model);
+  if (r.lora) other("lora.model", r.lora->model);
+  if (r.export_) other("export.model", r.export_->model);
+  if (r.corpus) corpus_files(loaded);
+  check_layers(loaded, config);
+  check_targets(loaded);
+  check_lengths(loaded, config);
+  return config;
+}
+
+}  // namespace decant

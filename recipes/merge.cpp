@@ -1,0 +1,88 @@
+// decant merge, decant import: a model folder made from others.
+#include "lora/merge.h"
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "core/adapter_file.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/model/load_model.h"
+#include "data_pipeline/tokenizer_files.h"
+#include "recipes/import_model.h"
+#include "recipes/verbs.h"
+
+namespace decant {
+
+namespace fs = std::filesystem;
+
+void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
+  for (const auto& name : tokenizer_file_names(from)) write_file(to / name, read_file(from / name));
+}
+
+void import_model(const fs::path& gguf, const fs::path& folder, Dtype dtype) {
+  const Decoder model = import_gguf(gguf, dtype);
+  save_model(model, folder, dtype);
+  import_gguf_tokenizer_files(gguf, folder);
+}
+
+namespace {
+
+void refuse_existing(const fs::path& out) {
+  check(!fs::exists(out), out.string(), ": exists already; choose another folder or remove it first");
+}
+
+// Merged in fp32 and rounded once, to bf16 unless told otherwise: the dtype that releases are in.
+Exit run_merge(const fs::path& base, const fs::path& adapter, const fs::path& out, Dtype dtype) {
+  refuse_existing(out);
+  Decoder model = load_model(base, dtype);
+  const MergeReport report = merge_adapter(model, read_adapter(adapter));
+  write_folder(out, [&](const fs::path& folder) {
+    save_model(model, folder, dtype);
+    copy_tokenizer_files(base, folder);
+  });
+  print(merge_report_text(report));
+  log_info("wrote ", out.string());
+  return Exit::kFinished;
+}
+
+Exit run_import(const fs::path& gguf, const fs::path& out, Dtype dtype) {
+  refuse_existing(out);
+  write_folder(out, [&](const fs::path& folder) { import_model(gguf, folder, dtype); });
+  log_info("wrote ", out.string());
+  return Exit::kFinished;
+}
+
+}  // namespace
+
+void add_merge(CLI::App& app, Action& action) {
+  auto* merge =
+      app.add_subcommand("merge", "a model with an adapter merged into its weights, and what rounding cost");
+  auto base = std::make_shared<std::string>(), adapter = std::make_shared<std::string>(),
+       out = std::make_shared<std::string>();
+  auto dtype = std::make_shared<std::string>("bf16");
+  merge->add_option("MODEL", *base, "Hugging Face folder")->required();
+  merge->add_option("ADAPTER", *adapter, "PEFT folder")->required();
+  merge->add_option("OUT", *out, "folder to write")->required();
+  merge->add_option("--dtype", *dtype, "of the merged weights: bf16 (default) or fp32")
+      ->check(CLI::IsMember({"bf16", "fp32"}));
+  merge->callback([=, &action] {
+    action = [=] { return run_merge(*base, *adapter, *out, *dtype == "fp32" ? Dtype::kFp32 : Dtype::kBf16); };
+  });
+
+  auto* import = app.add_subcommand("import", "a GGUF file as a Hugging Face folder");
+  auto gguf = std::make_shared<std::string>(), folder = std::make_shared<std::string>();
+  auto import_dtype = std::make_shared<std::string>("bf16");
+  import->add_option("GGUF", *gguf, "file to read")->required();
+  import->add_option("OUT", *folder, "folder to write")->required();
+  import->add_option("--dtype", *import_dtype, "of the weights: bf16 (default) or fp32")
+      ->check(CLI::IsMember({"bf16", "fp32"}));
+  import->callback([=, &action] {
+    action = [=] { return run_import(*gguf, *folder, *import_dtype == "fp32" ? Dtype::kFp32 : Dtype::kBf16);
+};
+}  // namespace decant
+);
+}
+
+}  // namespace decant

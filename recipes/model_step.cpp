@@ -1,0 +1,105 @@
+// The first steps: the model as a Hugging Face folder, the corpus as packed rows.
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/gguf_file.h"
+#include "core/hash.h"
+#include "data_pipeline/prepare.h"
+#include "data_pipeline/tokenizer.h"
+#include "recipes/chain.h"
+#include "recipes/import_model.h"
+#include "recipes/open_model.h"
+#include "recipes/random_model.h"
+
+namespace decant {
+
+namespace fs = std::filesystem;
+
+ModelConfig random_model_config(const RandomModelConfig& random, int64_t vocab_size) {
+  Json json;
+  json["architectures"] = {"LlamaForCausalLM"};
+  json["model_type"] = "llama";
+  json["hidden_act"] = "silu";
+  json["vocab_size"] = vocab_size;
+  json["hidden_size"] = random.hidden_size;
+  json["intermediate_size"] = random.intermediate_size;
+  json["num_hidden_layers"] = random.num_hidden_layers;
+  json["num_attention_heads"] = random.num_attention_heads;
+  json["num_key_value_heads"] = random.num_key_value_heads;
+  json["head_dim"] = random.hidden_size / random.num_attention_heads;
+  json["max_position_embeddings"] = random.max_position_embeddings;
+  json["rms_norm_eps"] = 1e-5;
+  json["rope_theta"] = 10000.0;
+  json["tie_word_embeddings"] = true;
+  json["attention_bias"] = false;
+  json["mlp_bias"] = false;
+  return parse_model_config(json, "model.random");
+}
+
+namespace {
+
+void make_random_model(const RandomModelConfig& random, const fs::path& tokenizer_folder,
+                       const fs::path& folder) {
+  const auto tokenizer = load_tokenizer(tokenizer_folder);
+  const ModelConfig config = random_model_config(random, tokenizer->vocab_size());
+  save_model(random_decoder(config, Dtype::kBf16, static_cast<uint64_t>(random.seed), random.deviation),
+             folder, Dtype::kBf16);
+  copy_tokenizer_files(tokenizer_folder, folder);
+}
+
+}  // namespace
+
+void model_step(Chain& chain) {
+  const ModelSection& section = chain.recipe.model;
+  const fs::path path = chain.loaded.resolve(section.random ? section.random->tokenizer : section.path);
+  if (!section.random && !is_gguf(path)) {
+    chain.model_folder = path;
+    return;
+  }
+  StepKey key{"model", 1, section.random ? config_key(*section.random) : "", {{"source", digest_path(path)}}};
+  const uint64_t bytes = section.random ? uint64_t{1} << 26 : 6 * fs::file_size(path);
+  chain.step("model", key, bytes, [&](const fs::path& folder) {
+    const fs::path out = folder / "model";
+    fs::create_directories(out);
+    if (section.random)
+      make_random_model(*section.random, path, out);
+    else
+      import_model(path, out, Dtype::kBf16);
+    Json figures;
+    figures["parameters"] = read_model_config(out).parameters();
+    return figures;
+  });
+  chain.model_folder = chain.run.step_path("model") / "model";
+}
+
+void corpus_step(Chain& chain) {
+  const CorpusConfig& corpus = *chain.recipe.corpus;
+  StepKey key{"corpus", 1, config_key(corpus) + "period: " + chain.recipe.period, {}};
+  uint64_t bytes = 0;
+  for (const auto& file : corpus_files(chain.loaded)) {
+    key.inputs[file.filename().string() + " " + sha256_hex(file.string()).substr(0, 8)] = digest_path(file);
+    bytes += 12 * fs::file_size(file);  // two copies of the text, and five bytes for each token
+  }
+  key.inputs["tokenizer"] = chain.tokenizer_sha256();
+  key.inputs["template"] = chain.template_sha256();
+  // The key of the surrogates decides the text; its digest, never itself, goes into the manifest.
+  if (const char* secret = std::getenv(corpus.pii_key_env.c_str()); secret != nullptr && corpus.replace_pii)
+    key.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
+  chain.step("corpus", key, bytes, [&](const fs::path& folder) {
+    return prepare_corpus(corpus, chain.loaded.folder, chain.model_folder, chain.recipe.period, folder);
+  });
+  const auto tenants = chain.tenants();
+  check(!tenants.empty(), chain.loaded.place("corpus.inputs"), ": no conversation is left to train on; see ",
+        (chain.run.step_path("corpus") / "quarantine.jsonl").string());
+  if (!chain.recipe.lora) return;
+  for (const auto& tenant : chain.recipe.lora->tenants) {
+    std::string list;
+    for (const auto& t : tenants) list += (list.empty() ? "" : ", ") + t;
+    check(std::find(tenants.begin(), tenants.end(), tenant) != tenants.end(),
+          chain.loaded.place("lora.tenants"), ": the corpus has no tenant '", tenant, "'",
+          did_you_mean("", tenant, tenants), "; it has ", list);
+  }
+}
+
+}  // namespace decant

@@ -1,0 +1,32 @@
+// Models as the verbs take them: a Hugging Face folder or a GGUF file, with or without an adapter.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/model/load_model.h"
+#include "data_pipeline/chat_template.h"
+#include "data_pipeline/tokenizer.h"
+
+namespace decant {
+
+bool is_gguf(const std::filesystem::path& path);
+
+// `adapter` empty: none.
+Decoder open_model(const std::filesystem::path& path, Dtype dtype, const std::filesystem::path& adapter = {});
+
+// What the model is, from config.json or the GGUF's metadata; no weight is read.
+ModelConfig open_model_config(const std::filesystem::path& path);
+
+// The model's chat template; "plain" when it has none.
+std::unique_ptr<ChatTemplate> open_chat_template(const std::filesystem::path& path);
+
+std::vector<int64_t> open_stop_ids(const std::filesystem::path& path);
+
+// "fp32", "bf16" or "auto" of a --dtype option.
+Dtype parse_dtype(const std::string& text);
+
+}  // namespace decant

@@ -1,0 +1,34 @@
+// What the steps that train have in common.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "data_pipeline/conversation.h"
+#include "data_pipeline/shard.h"
+#include "recipes/chain.h"
+#include "train/trainer.h"
+
+namespace decant {
+
+// The lines of a conversations/<split>/<tenant>.jsonl that the corpus step wrote; empty when it wrote none.
+std::vector<Conversation> read_conversations(const std::filesystem::path& file);
+
+// Every document of a folder of shards, in order.
+std::vector<ShardDocument> shard_documents(const std::filesystem::path& folder);
+
+// Packs the corpus's training documents of all tenants, and `more` before them, into one folder of rows.
+Json write_rows(const Chain& chain, std::vector<ShardDocument> more, bool with_corpus,
+                const std::filesystem::path& folder);
+
+// For the manifest, without times; the speed goes to speed.json beside it.
+Json training_figures(const TrainResult& result, const std::filesystem::path& folder);
+
+// Bytes on disk of a model of `parameters` in 2 bytes each, and of a checkpoint (fp32 master and two moments,
+// old and new).
+uint64_t model_bytes(int64_t parameters);
+uint64_t checkpoint_bytes(int64_t trainable);
+
+}  // namespace decant
