@@ -1,14 +1,14 @@
-// PEFT adapter folders (adapter_config.json, adapter_model.safetensors), read strictly and written so that a round trip keeps every
-// byte of the tensors and the rank, alpha and rsLoRA flag as trained. Source: huggingface/peft save_and_load.py, lora/config.py;
-// references/export 1.6, lora 8.
+// PEFT adapter folders (adapter_config.json, adapter_model.safetensors), read strictly and written so that a
+// round trip keeps every byte of the tensors and the rank, alpha and rsLoRA flag as trained. Source:
+// huggingface/peft save_and_load.py, lora/config.py; references/export 1.6, lora 8.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/json.h"
@@ -20,21 +20,24 @@ struct AdapterConfig {
   int64_t rank = 16;
   double alpha = 16;
   bool use_rslora = false;
-  std::vector<std::string> target_modules;       // suffixes ("q_proj"), sorted; a regex string is kept in target_pattern
+  std::vector<std::string>
+      target_modules;  // suffixes ("q_proj"), sorted; a regex string is kept in target_pattern
   std::string target_pattern;
-  std::map<std::string, int64_t> rank_pattern;
-  std::map<std::string, double> alpha_pattern;
-  std::string base_model;                        // base_model_name_or_path
-  std::string base_sha256;                       // ours: digest of the base's weights, empty when unknown
-  Json source;                                   // as read; unknown keys are carried over
+  std::vector<std::pair<std::string, int64_t>>
+      rank_pattern;  // in the file's order: the first that matches holds
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+  std::string base_model;   // base_model_name_or_path
+  std::string base_sha256;  // ours: digest of the base's weights, empty when unknown
+  Json source;              // as read; unknown keys are carried over
 
-  double scale_of(const std::string& module) const;   // alpha / r or alpha / sqrt(r), patterns applied
+  // Patterns are regular expressions of which `(.*\.)?PATTERN$` must match the module's name, as in PEFT.
+  double scale_of(const std::string& module) const;  // alpha / r or alpha / sqrt(r), patterns applied
   int64_t rank_of(const std::string& module) const;
 };
 
 struct AdapterModule {
-  std::string module;        // "model.layers.0.self_attn.q_proj"
-  at::Tensor lora_a, lora_b; // [R, K], [N, R] as in the file
+  std::string module;         // "model.layers.0.self_attn.q_proj"
+  at::Tensor lora_a, lora_b;  // [R, K], [N, R] as in the file
 };
 
 struct Adapter {
@@ -42,21 +45,24 @@ struct Adapter {
   std::vector<AdapterModule> modules;  // by name
 };
 
-// Errors: a peft_type other than LORA, DoRA, lora_bias, modules_to_save, embeddings, fan_in_fan_out, keys without a partner, shapes
-// that disagree with r, non-finite values, unknown keys in the tensor file.
+// Errors: a peft_type other than LORA, DoRA, lora_bias, modules_to_save, embeddings, fan_in_fan_out, keys
+// without a partner, shapes that disagree with r, non-finite values, unknown keys in the tensor file.
 Adapter read_adapter(const std::filesystem::path& folder);
 void write_adapter(const std::filesystem::path& folder, const Adapter& adapter);
 
-// Hangs the adapter's terms on a model (compute dtype of the model). Error for a module that the model lacks, shapes that do not
-// fit, or a base digest that differs. The terms are not trainable; lora/attach.h is for training.
+// Hangs the adapter's terms on a model (compute dtype of the model). Error for a module that the model lacks,
+// shapes that do not fit. (Whether base_sha256 is the base at hand is for the caller, who has its files.) The
+// terms are not trainable; lora/attach.h is for training.
 void apply_adapter(Decoder& model, const Adapter& adapter);
 // Removes all terms.
 void remove_adapter(Decoder& model);
 
 // W + scale B A in fp32, not rounded. weight [N, K] any float dtype.
-at::Tensor merge_weight(const at::Tensor& weight, const at::Tensor& lora_a, const at::Tensor& lora_b, double scale);
+at::Tensor merge_weight(const at::Tensor& weight, const at::Tensor& lora_a, const at::Tensor& lora_b,
+                        double scale);
 
-// scale folded into B in fp32: alpha = r, use_rslora false, no patterns; mixed ranks padded with zeros to the largest.
+// scale folded into B in fp32: alpha = r, use_rslora false, no patterns; mixed ranks padded with zeros to the
+// largest.
 Adapter fold_scale(const Adapter& adapter);
 
 }  // namespace decant
