@@ -163,6 +163,72 @@ TEST(TokenizerLlamaCpp, LlamaBpe) {
   EXPECT_EQ(expect_llamacpp_ids(*open_vocabulary("llama3_1"), "ggml-vocab-llama-bpe"), 47);
 }
 
+TEST(TokenizerLlamaCpp, Gpt2Gguf) {
+  DECANT_NEEDS_SHARED("conformance/llama.cpp-vocab/ggml-vocab-gpt-2.gguf");
+  const auto tokenizer = load_tokenizer(conformance("llama.cpp-vocab/ggml-vocab-gpt-2.gguf"));
+  EXPECT_EQ(expect_llamacpp_ids(*tokenizer, "ggml-vocab-gpt-2"), 47);
+  EXPECT_EQ(tokenizer->vocab_size(), 50257);
+}
+
+TEST(TokenizerLlamaCpp, DeepSeekCoderGguf) {
+  DECANT_NEEDS_SHARED("conformance/llama.cpp-vocab/ggml-vocab-deepseek-coder.gguf");
+  EXPECT_EQ(
+      expect_llamacpp_ids(*load_tokenizer(conformance("llama.cpp-vocab/ggml-vocab-deepseek-coder.gguf")),
+                          "ggml-vocab-deepseek-coder"),
+      47);
+}
+
+// The tokenizer.json made from the demo model's GGUF gives the ids of the golden cases.
+TEST(TokenizerGguf, DemoModel) {
+  if (!std::filesystem::exists(demo_gguf())) GTEST_SKIP() << "no " << demo_gguf();
+  DECANT_NEEDS_SHARED("conformance/golden/tokenizer/smollm2_cases.jsonl");
+  const std::string json = tokenizer_json_from_gguf(demo_gguf());
+  const auto tokenizer = tokenizer_from_json(json, "from the GGUF");
+  int seen = 0;
+  for (const Json& row : json_lines(conformance("golden/tokenizer/smollm2_cases.jsonl"))) {
+    const std::string text = row["text"];
+    const auto ids = id_list(row["ids"]);
+    EXPECT_EQ(tokenizer->encode(text, SpecialMode::kMatch), ids) << row["text"];
+    const auto plain = row.contains("ids_specials_as_text") ? id_list(row["ids_specials_as_text"]) : ids;
+    EXPECT_EQ(tokenizer->encode(text, SpecialMode::kAsText), plain) << row["text"];
+    ++seen;
+  }
+  EXPECT_EQ(seen, 349);
+  EXPECT_EQ(tokenizer_json_from_gguf(demo_gguf()), json);
+  EXPECT_EQ(load_tokenizer(demo_gguf())->sha256(), tokenizer->sha256());
+  // As the tokenizer.json that transformers makes, but for what its pre-tokenizer lacks.
+  const auto golden = open_vocabulary("smollm2");
+  ASSERT_EQ(golden->vocab_size(), tokenizer->vocab_size());
+  for (int64_t id = 0; id < golden->vocab_size(); ++id) {
+    EXPECT_EQ(golden->decode({id}), tokenizer->decode({id})) << id;
+    EXPECT_EQ(golden->is_special(id), tokenizer->is_special(id)) << id;
+  }
+}
+
+// A SentencePiece model as a file and inside a GGUF are the same tokenizer, and both give the ids of
+// llama2.c.
+TEST(TokenizerGguf, Stories260K) {
+  DECANT_NEEDS_SHARED("conformance/models-stories260K/reference.json");
+  const auto file = load_tokenizer(conformance("models-stories260K/hf"));
+  const auto gguf = load_tokenizer(conformance("models-stories260K/gguf/stories260K-f16.gguf"));
+  int seen = 0;
+  for (const Json& row : read_json(conformance("models-stories260K/reference.json"))) {
+    const std::string prompt = row["prompt"];
+    auto ids = id_list(row["tokens"]);
+    ids.erase(ids.begin());  // BOS
+    EXPECT_EQ(file->encode(prompt, SpecialMode::kAsText), ids) << prompt;
+    EXPECT_EQ(gguf->encode(prompt, SpecialMode::kAsText), ids) << prompt;
+    EXPECT_EQ(gguf->decode(ids), prompt);
+    ++seen;
+  }
+  EXPECT_EQ(seen, 5);
+  for (const char* text :
+       {"", " ", "  two  spaces ", "\n\n", "naïve 你好 🙂", "<s>Once</s> upon", "1234567890"}) {
+    EXPECT_EQ(file->encode(text, SpecialMode::kMatch), gguf->encode(text, SpecialMode::kMatch)) << text;
+    EXPECT_EQ(file->encode(text, SpecialMode::kAsText), gguf->encode(text, SpecialMode::kAsText)) << text;
+  }
+}
+
 // What has no vocabulary in the conformance data.
 TEST(TokenizerLlamaCpp, VocabulariesThatAreNotThere) {
   GTEST_SKIP() << "no vocabulary: ggml-vocab-deepseek-llm, ggml-vocab-llama-spm, ggml-vocab-phi-3; "
