@@ -18,7 +18,8 @@ struct BatchConfig {
   int64_t seed = 0;
 
   static void visit(auto& c, auto&& field) {
-    field("tokens_per_step", c.tokens_per_step, "tokens of one optimizer step, at most; whole packed rows are taken");
+    field("tokens_per_step", c.tokens_per_step,
+          "tokens of one optimizer step, at most; whole packed rows are taken");
     field("tokens_per_micro_batch", c.tokens_per_micro_batch,
           "tokens of one forward and backward; does not change the loss, only its rounding");
     field("seed", c.seed, "of the order of rows");
@@ -32,8 +33,11 @@ struct StepBatches {
   std::function<std::vector<Batch>(int64_t step)> step;  // step from 0, any number of epochs
 };
 
-// Error when the shards' tokenizer or template digest differs from the expected one (empty: not compared), when a row exceeds a
-// micro-batch, or when no token has a loss weight.
+// Every step but the last of an epoch takes the same number of whole rows, as many as fit into
+// tokens_per_step whichever they are (rows are nearly full); rows are in the order of permutation(seed,
+// epoch); an epoch has every row once. Error when the shards' tokenizer or template digest differs from the
+// expected one (empty: not compared), when a row exceeds tokens_per_step or tokens_per_micro_batch, or when
+// no token has a loss weight.
 StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
                          const std::string& tokenizer_sha256, const std::string& template_sha256);
 // All rows in order, in batches of at most max_tokens (evaluation).

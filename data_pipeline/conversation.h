@@ -12,7 +12,7 @@ namespace decant {
 struct Message {
   std::string role;  // system, user, assistant, tool
   std::string content;
-  Json tool_calls;   // null when there are none
+  Json tool_calls;  // null when there are none
 };
 
 struct Source {
@@ -29,7 +29,18 @@ struct Conversation {
 };
 
 Json conversation_json(const Conversation& conversation);
-// Error text without a prefix (the caller knows the place): missing or wrong fields, unknown role, no messages, bad period.
+
+// A canonical record, or an OpenAI-style line {"messages": [...]}. What is missing is filled: id "sha256-<32
+// hex>" of tenant and messages, tenant "default", period and customer empty. Whole numbers are taken as ids
+// and customers. Content is text, null (empty) or a list of {"type": "text"} parts. `name` and `tool_call_id`
+// of a message are left out; top-level keys that the record does not have go to `meta`. Error text without a
+// prefix (the caller knows the place): missing or wrong fields, unknown role, no messages, bad period, a key
+// that would change what is learned if it were ignored (`tools`, `functions`, a message's `weight`).
 Conversation parse_conversation(const Json& json);
+
+// [a-z0-9-]{1,64}: tenants become paths.
+bool is_tenant_name(const std::string& tenant);
+// YYYY-MM
+bool is_period(const std::string& period);
 
 }  // namespace decant

@@ -1,0 +1,115 @@
+#include "data_pipeline/batch_source.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "data_pipeline/shard.h"
+
+namespace decant {
+
+namespace {
+
+// Rows in this order, as batches of whole rows of at most max_tokens.
+std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64_t>& rows,
+                              int64_t max_tokens) {
+  std::vector<Batch> batches;
+  std::vector<std::vector<int64_t>> documents;
+  std::vector<std::vector<float>> weights;
+  int64_t tokens = 0;
+  const auto close_batch = [&] {
+    if (!documents.empty()) batches.push_back(make_batch(documents, weights));
+    documents.clear();
+    weights.clear();
+    tokens = 0;
+  };
+  for (const int64_t row : rows) {
+    const int64_t length = reader.row_tokens(row);
+    if (tokens + length > max_tokens) close_batch();
+    tokens += length;
+    for (const ShardDocument& document : reader.row(row)) {
+      documents.emplace_back(document.tokens.begin(), document.tokens.end());
+      auto& weight = weights.emplace_back();
+      weight.reserve(document.loss_weight.size());
+      for (const uint8_t w : document.loss_weight) weight.push_back(static_cast<float>(w) / 255.0f);
+    }
+  }
+  close_batch();
+  return batches;
+}
+
+int64_t longest_row(const ShardReader& reader) {
+  int64_t longest = 0;
+  for (int64_t i = 0; i < reader.rows(); ++i) longest = std::max(longest, reader.row_tokens(i));
+  return longest;
+}
+
+bool has_target(const ShardReader& reader) {
+  for (int64_t i = 0; i < reader.rows(); ++i)
+    for (const auto& document : reader.row(i))
+      if (std::any_of(document.loss_weight.begin(), document.loss_weight.end(),
+                      [](uint8_t w) { return w > 0; }))
+        return true;
+  return false;
+}
+
+}  // namespace
+
+void BatchConfig::validate(const Place& place) const {
+  check(tokens_per_step >= 1, place("tokens_per_step"), ": must be at least 1, found ", tokens_per_step);
+  check(tokens_per_micro_batch >= 1, place("tokens_per_micro_batch"), ": must be at least 1, found ",
+        tokens_per_micro_batch);
+  check(seed >= 0, place("seed"), ": must not be negative, found ", seed);
+}
+
+StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
+                         const std::string& tokenizer_sha256, const std::string& template_sha256) {
+  const auto reader = std::make_shared<const ShardReader>(shards);
+  const std::string where = shards.string();
+  const auto check_digest = [&](const char* what, const std::string& expected, const std::string& found) {
+    check(expected.empty() || expected == found, where, ": the shards were made with another ", what,
+          " than the model's: sha256 expected ", expected, ", found ", found,
+          "; prepare the corpus with this model");
+  };
+  check_digest("tokenizer", tokenizer_sha256, reader->header().tokenizer_sha256);
+  check_digest("chat template", template_sha256, reader->header().template_sha256);
+  check(reader->rows() > 0, where, ": no rows to train on");
+  check(has_target(*reader), where, ": no token has a loss weight: there is no answer to learn from");
+  const int64_t longest = longest_row(*reader);
+  const auto check_room = [&](const char* key, int64_t room) {
+    check(longest <= room, where, ": a row of ", longest, " tokens does not fit into '", key, "' ", room,
+          "; raise '", key, "' to at least ", longest,
+          ", or prepare the corpus with a smaller 'sequence_length'");
+  };
+  check_room("tokens_per_step", config.tokens_per_step);
+  check_room("tokens_per_micro_batch", config.tokens_per_micro_batch);
+
+  // The same number of rows in every step: then an epoch is every row once whatever the order, with the same
+  // number of steps.
+  const int64_t rows = reader->rows();
+  const int64_t rows_per_step = std::min(rows, config.tokens_per_step / longest);
+  StepBatches result;
+  result.steps_per_epoch = (rows + rows_per_step - 1) / rows_per_step;
+  result.tokens_per_epoch = reader->tokens();
+  result.step = [reader, config, rows, rows_per_step, steps = result.steps_per_epoch](int64_t step) {
+    check(step >= 0, "batches: step ", step, " asked for");
+    const auto order = permutation(rows, static_cast<uint64_t>(config.seed),
+                                   purpose_stream(Purpose::kShuffle, static_cast<uint64_t>(step / steps)));
+    const int64_t begin = step % steps * rows_per_step, end = std::min(rows, begin + rows_per_step);
+    return batches_of(*reader, {order.begin() + begin, order.begin() + end}, config.tokens_per_micro_batch);
+  };
+  return result;
+}
+
+std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens) {
+  const ShardReader reader(shards);
+  const int64_t longest = longest_row(reader);
+  check(longest <= max_tokens, shards.string(), ": a row of ", longest,
+        " tokens does not fit into batches of ", max_tokens);
+  std::vector<int64_t> rows(static_cast<size_t>(reader.rows()));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
+  return batches_of(reader, rows, max_tokens);
+}
+
+}  // namespace decant

@@ -1,0 +1,346 @@
+#include "data_pipeline/shard.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "data_pipeline/hdf5_image.h"
+#include "data_pipeline/packing.h"
+
+namespace decant {
+
+namespace {
+
+constexpr int64_t kSchemaVersion = 1;
+constexpr size_t kMaxIdBytes = 1024;
+constexpr uint64_t kHeadBytes = 64 << 10;  // what HDF5 adds to the datasets, generously
+constexpr int64_t kMaxSequenceLength = int64_t{1} << 24;
+
+using Type = Hdf5Dataset::Type;
+
+// Columns of one shard. The machine is little endian (checked in write_shards), so vectors are the file's
+// bytes.
+struct Columns {
+  std::vector<uint32_t> tokens;
+  std::vector<uint8_t> loss_weight;
+  std::vector<uint64_t> document_offsets = {0}, row_offsets = {0};
+  std::vector<const std::string*> ids;
+};
+
+template <class T>
+std::string_view bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+std::string content_sha256(const std::vector<Hdf5Dataset>& datasets) {
+  Sha256 digest;
+  for (const auto& dataset : datasets) {
+    const uint64_t size = dataset.bytes.size();
+    digest.update({reinterpret_cast<const char*>(&size), sizeof size});
+    digest.update(dataset.bytes);
+  }
+  return digest.hex();
+}
+
+std::string shard_bytes(const ShardHeader& header, const Columns& c, size_t id_bytes) {
+  std::string ids(c.ids.size() * id_bytes, '\0');
+  for (size_t i = 0; i < c.ids.size(); ++i) c.ids[i]->copy(ids.data() + i * id_bytes, id_bytes);
+  Hdf5Content content;
+  content.datasets = {
+      {"tokens", Type::kU32, c.tokens.size(), 0, bytes_of(c.tokens)},
+      {"loss_weight", Type::kU8, c.loss_weight.size(), 0, bytes_of(c.loss_weight)},
+      {"document_offsets", Type::kU64, c.document_offsets.size(), 0, bytes_of(c.document_offsets)},
+      {"row_offsets", Type::kU64, c.row_offsets.size(), 0, bytes_of(c.row_offsets)},
+      {"document_id", Type::kText, c.ids.size(), id_bytes, ids}};
+  content.numbers = {{"schema_version", header.schema_version}, {"sequence_length", header.sequence_length}};
+  content.texts = {{"tokenizer_sha256", header.tokenizer_sha256},
+                   {"chat_template_sha256", header.template_sha256},
+                   {"content_sha256", content_sha256(content.datasets)}};
+  return hdf5_bytes(content);
+}
+
+std::string shard_name(size_t index) {
+  std::string number = std::to_string(index);
+  return "shard-" + std::string(5 - std::min<size_t>(number.size(), 5), '0') + number + ".h5";
+}
+
+void check_documents(const ShardHeader& header, const std::vector<ShardDocument>& documents) {
+  const uint32_t one = 1;
+  check(*reinterpret_cast<const uint8_t*>(&one) == 1,
+        "shards can only be written on a little-endian machine");
+  for (const ShardDocument& d : documents) {
+    check(d.tokens.size() == d.loss_weight.size(), "shard: document '", d.id, "' has ", d.tokens.size(),
+          " tokens and ", d.loss_weight.size(), " weights");
+    check(!d.tokens.empty() && d.tokens.size() <= static_cast<size_t>(header.sequence_length),
+          "shard: document '", d.id, "' has ", d.tokens.size(), " tokens, expected 1 to ",
+          header.sequence_length);
+    check(d.loss_weight[0] == 0, "shard: document '", d.id, "' has a loss weight on its first token");
+    check(d.id.size() <= kMaxIdBytes, "shard: an id of ", d.id.size(), " bytes; at most ", kMaxIdBytes,
+          " are taken");
+  }
+}
+
+}  // namespace
+
+Json write_shards(const std::filesystem::path& folder, const ShardHeader& header,
+                  const std::vector<ShardDocument>& documents, uint64_t max_shard_bytes) {
+  check_documents(header, documents);
+  std::vector<int64_t> lengths;
+  lengths.reserve(documents.size());
+  for (const auto& d : documents) lengths.push_back(static_cast<int64_t>(d.tokens.size()));
+  const auto rows = pack_best_fit(lengths, header.sequence_length);
+  size_t id_bytes = 1;
+  for (const auto& d : documents) id_bytes = std::max(id_bytes, d.id.size());
+
+  int64_t total_tokens = 0, target_tokens = 0, target_bytes = 0;
+  for (const auto& d : documents) {
+    total_tokens += static_cast<int64_t>(d.tokens.size());
+    target_bytes += d.target_bytes;
+    target_tokens +=
+        std::count_if(d.loss_weight.begin(), d.loss_weight.end(), [](uint8_t w) { return w > 0; });
+  }
+  Json index = {{"schema_version", header.schema_version},
+                {"tokenizer_sha256", header.tokenizer_sha256},
+                {"chat_template_sha256", header.template_sha256},
+                {"sequence_length", header.sequence_length},
+                {"documents", documents.size()},
+                {"rows", rows.size()},
+                {"tokens", total_tokens},
+                {"target_tokens", target_tokens},
+                {"target_bytes", target_bytes},
+                {"shards", Json::array()}};
+
+  write_folder(folder, [&](const std::filesystem::path& temporary) {
+    Columns columns;
+    uint64_t bytes = kHeadBytes;
+    const auto close_shard = [&] {
+      if (columns.row_offsets.size() == 1) return;
+      const std::string name = shard_name(index["shards"].size());
+      const std::string file = shard_bytes(header, columns, id_bytes);
+      write_file(temporary / name, file);
+      index["shards"].push_back({{"file", name},
+                                 {"sha256", sha256_hex(file)},
+                                 {"bytes", file.size()},
+                                 {"documents", columns.ids.size()},
+                                 {"rows", columns.row_offsets.size() - 1},
+                                 {"tokens", columns.tokens.size()}});
+      columns = {};
+      bytes = kHeadBytes;
+    };
+    for (const auto& row : rows) {
+      uint64_t row_bytes = 8;
+      for (const int64_t d : row)
+        row_bytes += documents[static_cast<size_t>(d)].tokens.size() * 5 + 8 + id_bytes;
+      if (bytes + row_bytes > max_shard_bytes) close_shard();
+      bytes += row_bytes;
+      for (const int64_t d : row) {
+        const ShardDocument& document = documents[static_cast<size_t>(d)];
+        columns.tokens.insert(columns.tokens.end(), document.tokens.begin(), document.tokens.end());
+        columns.loss_weight.insert(columns.loss_weight.end(), document.loss_weight.begin(),
+                                   document.loss_weight.end());
+        columns.document_offsets.push_back(columns.tokens.size());
+        columns.ids.push_back(&document.id);
+      }
+      columns.row_offsets.push_back(columns.tokens.size());
+    }
+    close_shard();
+    write_json(temporary / "index.json", index);
+  });
+  return index;
+}
+
+// --- reading
+// ---------------------------------------------------------------------------------------------------
+
+namespace {
+
+// A mapped column of numbers; datasets need not be aligned in the file.
+template <class T>
+struct Column {
+  std::string_view bytes;
+  size_t size() const { return bytes.size() / sizeof(T); }
+  T operator[](size_t i) const {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    return value;
+  }
+};
+
+struct Shard {
+  MappedFile file;
+  Column<uint32_t> tokens;
+  Column<uint8_t> loss_weight;
+  Column<uint64_t> document_offsets, row_offsets;
+  std::string_view ids;
+  size_t id_bytes = 0;
+  std::vector<uint64_t> row_documents;  // first document of each row, and the end
+  int64_t first_row = 0;
+};
+
+void check_offsets(const Column<uint64_t>& offsets, uint64_t last, const char* name,
+                   const std::string& where) {
+  check(offsets.size() >= 2 && offsets[0] == 0, where, ": '", name, "' must begin with 0 and have an end");
+  for (size_t i = 1; i < offsets.size(); ++i)
+    check(offsets[i] > offsets[i - 1], where, ": '", name, "' does not rise at entry ", i);
+  check(offsets[offsets.size() - 1] == last, where, ": '", name, "' ends at ", offsets[offsets.size() - 1],
+        ", expected the ", last, " tokens");
+}
+
+int64_t index_number(const Json& json, const char* key, const std::string& where) {
+  const auto found = json.find(key);
+  check(found != json.end() && found->is_number_unsigned() && found->get<uint64_t>() < (uint64_t{1} << 62),
+        where, ": '", key, "' must be a whole number");
+  return found->get<int64_t>();
+}
+
+std::string index_text(const Json& json, const char* key, const std::string& where) {
+  const auto found = json.find(key);
+  check(found != json.end() && found->is_string(), where, ": '", key, "' must be text");
+  return found->get<std::string>();
+}
+
+Shard open_shard(const std::filesystem::path& path, const Json& entry, const ShardHeader& header,
+                 const std::string& index) {
+  const std::string where = path.string();
+  Shard shard{.file = MappedFile(path)};
+  const std::string digest = sha256_hex(shard.file.bytes());
+  const std::string expected = index_text(entry, "sha256", index);
+  check(digest == expected, where, ": the file is not the one that ", index, " names: sha256 expected ",
+        expected, ", found ", digest, "; prepare the corpus again");
+  Hdf5Content wanted;
+  wanted.datasets = {{"tokens", Type::kU32},
+                     {"loss_weight", Type::kU8},
+                     {"document_offsets", Type::kU64},
+                     {"row_offsets", Type::kU64},
+                     {"document_id", Type::kText}};
+  wanted.numbers = {{"schema_version", 0}, {"sequence_length", 0}};
+  wanted.texts = {{"tokenizer_sha256", ""}, {"chat_template_sha256", ""}, {"content_sha256", ""}};
+  const Hdf5Content found = read_hdf5(shard.file.bytes(), wanted, where);
+  check(found.numbers[0].second == header.schema_version, where, ": schema version ", found.numbers[0].second,
+        ", expected ", header.schema_version);
+  check(found.numbers[1].second == header.sequence_length, where, ": sequence length ",
+        found.numbers[1].second, ", expected ", header.sequence_length);
+  check(found.texts[0].second == header.tokenizer_sha256, where, ": made with another tokenizer than ", index,
+        " says");
+  check(found.texts[1].second == header.template_sha256, where, ": made with another chat template than ",
+        index, " says");
+  check(found.texts[2].second == content_sha256(found.datasets), where,
+        ": the content does not match content_sha256");
+
+  shard.tokens.bytes = found.datasets[0].bytes;
+  shard.loss_weight.bytes = found.datasets[1].bytes;
+  shard.document_offsets.bytes = found.datasets[2].bytes;
+  shard.row_offsets.bytes = found.datasets[3].bytes;
+  shard.ids = found.datasets[4].bytes;
+  shard.id_bytes = found.datasets[4].text_bytes;
+  const uint64_t tokens = shard.tokens.size();
+  check(shard.loss_weight.size() == tokens, where, ": ", shard.loss_weight.size(), " loss weights for ",
+        tokens, " tokens");
+  check_offsets(shard.document_offsets, tokens, "document_offsets", where);
+  check_offsets(shard.row_offsets, tokens, "row_offsets", where);
+  const uint64_t documents = shard.document_offsets.size() - 1, rows = shard.row_offsets.size() - 1;
+  check(found.datasets[4].count == documents, where, ": ", found.datasets[4].count, " ids for ", documents,
+        " documents");
+  for (uint64_t d = 0, row = 0; d < documents; ++d) {
+    const uint64_t start = shard.document_offsets[d];
+    check(shard.loss_weight[start] == 0, where, ": document ", d, " has a loss weight on its first token");
+    if (start == shard.row_offsets[row]) {
+      shard.row_documents.push_back(d);
+      ++row;
+    }
+  }
+  check(shard.row_documents.size() == rows, where, ": a row does not begin at a document");
+  shard.row_documents.push_back(documents);
+  for (uint64_t r = 0; r < rows; ++r)
+    check(shard.row_offsets[r + 1] - shard.row_offsets[r] <= static_cast<uint64_t>(header.sequence_length),
+          where, ": row ", r, " is longer than the sequence length ", header.sequence_length);
+  check(index_number(entry, "rows", index) == static_cast<int64_t>(rows) &&
+            index_number(entry, "tokens", index) == static_cast<int64_t>(tokens),
+        where, ": other counts of rows or tokens than in ", index);
+  return shard;
+}
+
+}  // namespace
+
+struct ShardReader::Impl {
+  std::vector<Shard> shards;
+  int64_t rows = 0, tokens = 0, documents = 0, target_bytes = 0;
+
+  const Shard& shard_of(int64_t index, size_t& row) const {
+    check(index >= 0 && index < rows, "shards: row ", index, " asked for, there are ", rows);
+    const auto after = std::upper_bound(shards.begin(), shards.end(), index,
+                                        [](int64_t i, const Shard& s) { return i < s.first_row; });
+    const Shard& shard = *std::prev(after);
+    row = static_cast<size_t>(index - shard.first_row);
+    return shard;
+  }
+};
+
+ShardReader::ShardReader(const std::filesystem::path& folder) : impl_(std::make_unique<Impl>()) {
+  const auto path = folder / "index.json";
+  const std::string where = path.string();
+  check(std::filesystem::exists(path), where, ": not found: ", folder.string(), " is no folder of shards");
+  const Json index = read_json(path);
+  check(index.is_object(), where, ": expected a JSON object");
+  header_.schema_version = index_number(index, "schema_version", where);
+  check(header_.schema_version == kSchemaVersion, where, ": schema version ", header_.schema_version,
+        ", this program reads ", kSchemaVersion);
+  header_.tokenizer_sha256 = index_text(index, "tokenizer_sha256", where);
+  header_.template_sha256 = index_text(index, "chat_template_sha256", where);
+  header_.sequence_length = index_number(index, "sequence_length", where);
+  check(header_.sequence_length >= 1 && header_.sequence_length <= kMaxSequenceLength, where,
+        ": 'sequence_length' must be 1 to ", kMaxSequenceLength);
+  impl_->target_bytes = index_number(index, "target_bytes", where);
+  const auto shards = index.find("shards");
+  check(shards != index.end() && shards->is_array(), where, ": 'shards' must be a list");
+  for (const Json& entry : *shards) {
+    check(entry.is_object(), where, ": 'shards' holds something that is not an object");
+    const std::string name = index_text(entry, "file", where);
+    const bool plain = !name.empty() && name.find('/') == std::string::npos && name[0] != '.';
+    check(plain, where, ": a shard's 'file' must be a plain file name");
+    Shard shard = open_shard(folder / name, entry, header_, where);
+    shard.first_row = impl_->rows;
+    impl_->rows += static_cast<int64_t>(shard.row_offsets.size() - 1);
+    impl_->tokens += static_cast<int64_t>(shard.tokens.size());
+    impl_->documents += static_cast<int64_t>(shard.document_offsets.size() - 1);
+    impl_->shards.push_back(std::move(shard));
+  }
+  check(index_number(index, "rows", where) == impl_->rows &&
+            index_number(index, "tokens", where) == impl_->tokens &&
+            index_number(index, "documents", where) == impl_->documents,
+        where, ": its counts are not the sum of its shards'");
+}
+
+ShardReader::~ShardReader() = default;
+
+int64_t ShardReader::rows() const { return impl_->rows; }
+int64_t ShardReader::tokens() const { return impl_->tokens; }
+int64_t ShardReader::documents() const { return impl_->documents; }
+int64_t ShardReader::target_bytes() const { return impl_->target_bytes; }
+
+int64_t ShardReader::row_tokens(int64_t index) const {
+  size_t row = 0;
+  const Shard& shard = impl_->shard_of(index, row);
+  return static_cast<int64_t>(shard.row_offsets[row + 1] - shard.row_offsets[row]);
+}
+
+std::vector<ShardDocument> ShardReader::row(int64_t index) const {
+  size_t row = 0;
+  const Shard& shard = impl_->shard_of(index, row);
+  std::vector<ShardDocument> documents;
+  for (uint64_t d = shard.row_documents[row]; d < shard.row_documents[row + 1]; ++d) {
+    ShardDocument& document = documents.emplace_back();
+    const std::string_view id = shard.ids.substr(d * shard.id_bytes, shard.id_bytes);
+    document.id = id.substr(0, id.find('\0'));
+    const uint64_t begin = shard.document_offsets[d], end = shard.document_offsets[d + 1];
+    document.tokens.resize(end - begin);
+    document.loss_weight.resize(end - begin);
+    std::memcpy(document.tokens.data(), shard.tokens.bytes.data() + begin * 4, (end - begin) * 4);
+    std::memcpy(document.loss_weight.data(), shard.loss_weight.bytes.data() + begin, end - begin);
+  }
+  return documents;
+}
+
+}  // namespace decant
