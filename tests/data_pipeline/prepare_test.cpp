@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "data_pipeline/shard.h"
 #include "tests/data_pipeline/byte_tokenizer.h"
+#include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -257,7 +258,8 @@ TEST(Prepare, DemoCorpus) {
   const Json planted = read_json("recipes/quickstart/corpus/planted.json");
   const Json counts = run();
   EXPECT_EQ(counts["in"], 540);
-  EXPECT_EQ(counts["duplicate"], 13);  // the 12 planted, and a near-duplicate that differs in a doubled space only
+  EXPECT_EQ(counts["duplicate"],
+            13);  // the 12 planted, and a near-duplicate that differs in a doubled space only
   int64_t broken = 0;
   for (const auto& [reason, n] : counts["quarantined"].items()) broken += n.get<int64_t>();
   EXPECT_EQ(broken, 12);
@@ -268,6 +270,41 @@ TEST(Prepare, DemoCorpus) {
       expected += facts["people"][kind]["total"].get<int64_t>();
     EXPECT_EQ(counts["pii"][kind].get<int64_t>(), expected) << kind;
   }
+}
+
+// The same with the real tokenizer and template: too long and not representable are found, too.
+TEST(Prepare, DemoCorpusWithSmolLm2) {
+  DECANT_NEEDS_SHARED("conformance/golden/tokenizer/smollm2.tokenizer.json.xz");
+  const auto golden = test::shared_folder() / "conformance/golden";
+  const auto tokenizer =
+      tokenizer_from_json(test::unpacked(golden / "tokenizer/smollm2.tokenizer.json.xz"), "smollm2");
+  Job run(test::scratch_folder());
+  run.config.inputs = {fs::absolute("recipes/quickstart/corpus").string()};
+  run.config.sequence_length = 512;
+  run.config.max_bad_fraction = 0.05;
+  run.config.held_out_fraction = 0.1;
+  const auto smol = chat_template_from_text(
+      read_json(golden / "smollm2/tokenizer_cases.json")["chat_template"].get<std::string>(), "smollm2");
+  const Json counts =
+      prepare_corpus(run.config, run.folder, *tokenizer, *smol, "2026-10", run.folder / "out");
+  std::set<std::string> expected, found;
+  const Json planted = read_json("recipes/quickstart/corpus/planted.json");
+  for (const auto& [file, facts] : planted.items())
+    for (const char* kind : {"too_long", "not_representable"})
+      if (facts["planted"].contains(kind))
+        for (const Json& p : facts["planted"][kind])
+          expected.insert(
+              concat(kind, " ", fs::path(file).filename().string(), " ", p["line"].get<int64_t>()));
+  for (const Json& bad : lines(run.folder / "out/quarantine.jsonl"))
+    if (bad["reason"] == "too_long" || bad["reason"] == "not_representable")
+      found.insert(concat(bad["reason"].get<std::string>(), " ",
+                          fs::path(bad["file"].get<std::string>()).filename().string(), " ",
+                          bad["line"].get<int64_t>()));
+  EXPECT_EQ(expected.size(), 4u);
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(counts["kept"], 511);
+  EXPECT_EQ(counts["train"].get<int64_t>() + counts["held_out"].get<int64_t>(), 511);
+  EXPECT_GT(counts["held_out"].get<int64_t>(), 20);
 }
 
 }  // namespace
