@@ -2,7 +2,9 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
+#include <unicode/uniset.h>
 
+#include <memory>
 #include <vector>
 
 #include "core/error.h"
@@ -117,25 +119,52 @@ bool surely_nfc(std::string_view text) {
   return true;
 }
 
+// The crate of Hugging Face tokenizers (unicode-normalization-alignments) knows Unicode 9.0: newer characters
+// neither compose, decompose nor move past others there, and neither do they here.
+class OldNormalizer {
+ public:
+  explicit OldNormalizer(NormalForm form) {
+    UErrorCode status = U_ZERO_ERROR;
+    const icu::Normalizer2* whole = nullptr;
+    switch (form) {
+      case NormalForm::kNFC:
+        whole = icu::Normalizer2::getNFCInstance(status);
+        break;
+      case NormalForm::kNFD:
+        whole = icu::Normalizer2::getNFDInstance(status);
+        break;
+      case NormalForm::kNFKC:
+        whole = icu::Normalizer2::getNFKCInstance(status);
+        break;
+      case NormalForm::kNFKD:
+        whole = icu::Normalizer2::getNFKDInstance(status);
+        break;
+    }
+    known_.applyPattern(icu::UnicodeString::fromUTF8("[:age=9.0:]"), status);
+    check(U_SUCCESS(status), "ICU has no Unicode normalisation data: ", u_errorName(status));
+    known_.freeze();
+    filtered_ = std::make_unique<icu::FilteredNormalizer2>(*whole, known_);
+  }
+  const icu::Normalizer2& get() const { return *filtered_; }
+
+ private:
+  icu::UnicodeSet known_;
+  std::unique_ptr<icu::FilteredNormalizer2> filtered_;
+};
+
 const icu::Normalizer2* normalizer(NormalForm form) {
-  UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* found = nullptr;
+  static const OldNormalizer c(NormalForm::kNFC), d(NormalForm::kNFD), kc(NormalForm::kNFKC),
+      kd(NormalForm::kNFKD);
   switch (form) {
     case NormalForm::kNFC:
-      found = icu::Normalizer2::getNFCInstance(status);
-      break;
+      return &c.get();
     case NormalForm::kNFD:
-      found = icu::Normalizer2::getNFDInstance(status);
-      break;
+      return &d.get();
     case NormalForm::kNFKC:
-      found = icu::Normalizer2::getNFKCInstance(status);
-      break;
-    case NormalForm::kNFKD:
-      found = icu::Normalizer2::getNFKDInstance(status);
-      break;
+      return &kc.get();
+    default:
+      return &kd.get();
   }
-  check(U_SUCCESS(status), "ICU has no Unicode normalisation data: ", u_errorName(status));
-  return found;
 }
 
 }  // namespace
