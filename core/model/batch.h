@@ -13,17 +13,19 @@ struct Batch {
   at::Tensor tokens;           // int64 [T]
   at::Tensor positions;        // int64 [T], from 0 in each document
   at::Tensor document_starts;  // int32 [N+1] on the CPU: 0 .. T
-  at::Tensor loss_weight;      // fp32 [T]: weight of predicting token t from what precedes it; 0 at document starts
+  at::Tensor
+      loss_weight;  // fp32 [T]: weight of predicting token t from what precedes it; 0 at document starts
 
   int64_t size() const { return tokens.size(0); }
   double total_weight() const;
 };
 
 // From plain vectors (positions are implied). Empty weights mean 1 everywhere but at document starts.
-Batch make_batch(const std::vector<std::vector<int64_t>>& documents, const std::vector<std::vector<float>>& weights = {});
+Batch make_batch(const std::vector<std::vector<int64_t>>& documents,
+                 const std::vector<std::vector<float>>& weights = {});
 
-// Shift for the loss: row t of hidden predicts token t+1. Returns {targets int64 [T], weights fp32 [T]} where entry t belongs to
-// token t+1; the last row of each document has weight 0.
+// Shift for the loss: row t of hidden predicts token t+1. Returns {targets int64 [T], weights fp32 [T]} where
+// entry t belongs to token t+1; the last row of each document has weight 0.
 struct Targets {
   at::Tensor targets, weights;
 };

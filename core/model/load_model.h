@@ -1,6 +1,6 @@
-// Models from and to disk. Loading is a set comparison of names: a missing and an unexpected tensor are both errors, as are other
-// shapes and values that are not finite. (Known extras are let pass: rotary inv_freq buffers, lm_head of a tied model when it
-// equals the embedding.)
+// Models from and to disk. Loading is a set comparison of names: a missing and an unexpected tensor are both
+// errors, as are other shapes and values that are not finite. (Known extras are let pass: rotary inv_freq
+// buffers, lm_head of a tied model when it equals the embedding.)
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ Dtype fastest_dtype();
 // A Hugging Face folder: config.json and model.safetensors or shards with their index.
 Decoder load_model(const std::filesystem::path& folder, Dtype dtype);
 
-// A decoder with the given tensors; `source(name)` returns the tensor of that name. Used by load_model, GGUF import and tests.
+// A decoder with the given tensors; `source(name)` returns the tensor of that name. Used by load_model, GGUF
+// import and tests.
 using TensorSource = std::function<at::Tensor(const std::string& name)>;
 Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource& source);
 
@@ -35,8 +36,9 @@ void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype
 // The student of a teacher: the given layers, in order, renumbered; everything else shared by value (cloned).
 Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers);
 
-// A GGUF model (llama or qwen2 architecture) as a Hugging Face folder: weights dequantized to `dtype`, llama's q/k rows permuted back,
-// config.json from the metadata. Tokenizer files are written by data_pipeline/tokenizer_files.h.
+// A GGUF model (llama or qwen2 architecture) as a Hugging Face folder: weights dequantized to `dtype`,
+// llama's q/k rows permuted back, config.json from the metadata. Tokenizer files are written by
+// data_pipeline/tokenizer_files.h.
 Decoder import_gguf(const std::filesystem::path& gguf, Dtype dtype);
 
 }  // namespace decant

@@ -8,9 +8,10 @@
 
 namespace decant {
 
-// log p(ids[i] | ids[..i]) for i = 1..n-1 of each document; packed into flat rows of at most `max_tokens` (results do not depend
-// on the packing). Error for an empty document or an id outside the vocabulary.
-std::vector<std::vector<float>> score(const Decoder& model, const std::vector<std::vector<int64_t>>& documents,
+// log p(ids[i] | ids[..i]) for i = 1..n-1 of each document; packed into flat rows of at most `max_tokens`
+// (results do not depend on the packing). Error for an empty document or an id outside the vocabulary.
+std::vector<std::vector<float>> score(const Decoder& model,
+                                      const std::vector<std::vector<int64_t>>& documents,
                                       int64_t max_tokens = 2048);
 
 struct WeightedLoss {

@@ -1,0 +1,34 @@
+// One block of the decoder, as forward and backward of its own; the attention is given, because training
+// reads whole documents and generation reads a cache.
+//
+//   x2 = x + o_proj(attention(rope(qkv_proj(norm(x)))));   y = x2 + down_proj(swiglu(gate_up_proj(norm(x2))))
+//
+// Legend: T tokens, D width, H heads, G key/value heads, K head width.
+#pragma once
+
+#include <functional>
+
+#include "core/model/decoder.h"
+
+namespace decant {
+
+// q [T, H, K], k and v [T, G, K] after norm and rope -> [T, H, K].
+using Attend = std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v)>;
+
+// x [T, D] -> y [T, D]. `saved` may be null; its `attention` is left to `attend`.
+at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
+                         const at::Tensor& positions, const RopeTable& rope, Panel panel,
+                         const Attend& attend, LayerSaved* saved);
+
+// Whether a weight, bias, norm or term of the layer is trainable.
+bool trains(const DecoderLayer& layer);
+
+// dy [T, D] -> dx [T, D], or undefined unless `need_dx`. Adds to the gradients of what trains.
+at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const LayerSaved& saved,
+                          const Batch& batch, int64_t window, const RopeTable& rope, const at::Tensor& dy,
+                          bool need_dx);
+
+// 1 / sqrt(K).
+double attention_scale(const ModelConfig& config);
+
+}  // namespace decant

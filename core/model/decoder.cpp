@@ -1,0 +1,232 @@
+#include "core/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/model/block.h"
+
+namespace decant {
+
+namespace {
+
+// Calls visit(parameter) in the order of a transformers checkpoint.
+template <class Model, class Visit>
+void each_parameter(Model& model, const Visit& visit) {
+  const auto linears = [&](auto& projection) {
+    for (auto& one : projection.linears) {
+      visit(one.weight);
+      if (one.bias.defined()) visit(one.bias);
+    }
+  };
+  visit(model.embed_tokens);
+  for (auto& layer : model.layers) {
+    linears(layer.qkv);
+    linears(layer.o);
+    if (layer.q_norm.defined()) visit(layer.q_norm);
+    if (layer.k_norm.defined()) visit(layer.k_norm);
+    linears(layer.gate_up);
+    linears(layer.down);
+    visit(layer.input_layernorm);
+    visit(layer.post_attention_layernorm);
+  }
+  visit(model.norm);
+  if (model.lm_head.defined()) visit(model.lm_head);
+}
+
+at::TensorOptions gradient_options(const at::Tensor& value) {
+  return value.options().dtype(value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+}
+
+void train(Parameter& parameter, const at::Tensor& grad) {
+  parameter.trainable = true;
+  parameter.grad = grad;
+}
+void train(Parameter& parameter) {
+  train(parameter, at::zeros(parameter.value.sizes(), gradient_options(parameter.value)));
+}
+
+void train(Projection& projection) {
+  const auto weight = at::zeros(projection.weight.sizes(), gradient_options(projection.weight));
+  at::Tensor bias;
+  if (projection.bias.defined()) bias = at::zeros(projection.bias.sizes(), gradient_options(projection.bias));
+  int64_t row = 0;
+  for (auto& one : projection.linears) {
+    const auto rows = one.weight.value.size(0);
+    train(one.weight, weight.narrow(0, row, rows));
+    if (one.bias.defined()) train(one.bias, bias.narrow(0, row, rows));
+    row += rows;
+  }
+}
+
+// grad[token] += dx, row by row in order.
+void add_embedding_grad(at::Tensor& grad, const at::Tensor& tokens, const at::Tensor& dx) {
+  const auto rows = dx.to(grad.scalar_type()).contiguous();
+  if (!grad.is_cpu() || grad.scalar_type() != at::kFloat || !grad.is_contiguous()) {
+    grad.index_add_(0, tokens, rows);
+    return;
+  }
+  const auto width = rows.size(1);
+  const auto ids = tokens.contiguous();
+  const auto* id = ids.const_data_ptr<int64_t>();
+  const auto* from = rows.const_data_ptr<float>();
+  auto* to = grad.mutable_data_ptr<float>();
+  for (int64_t t = 0; t < ids.numel(); ++t) {
+    const float* source = from + t * width;
+    float* target = to + id[t] * width;
+    for (int64_t i = 0; i < width; ++i) target[i] += source[i];
+  }
+}
+
+// Returns the number of positions that rope must know.
+int64_t check_batch(const Decoder& model, const Batch& batch) {
+  const auto total = batch.size();
+  check(total > 0, "forward: the row has no tokens");
+  TORCH_INTERNAL_ASSERT(batch.positions.numel() == total && batch.document_starts.is_cpu() &&
+                        batch.document_starts.scalar_type() == at::kInt &&
+                        batch.document_starts.numel() >= 2);
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  const auto count = batch.document_starts.numel() - 1;
+  TORCH_INTERNAL_ASSERT(starts[0] == 0 && starts[count] == total &&
+                        std::is_sorted(starts, starts + count + 1));
+  const auto [least, most] = at::aminmax(batch.tokens);
+  const auto vocabulary = model.config.vocab_size;
+  check(least.item<int64_t>() >= 0 && most.item<int64_t>() < vocabulary, "token id ",
+        least.item<int64_t>() < 0 ? least.item<int64_t>() : most.item<int64_t>(),
+        " is outside the model's vocabulary of ", vocabulary,
+        "; were the tokens made with another model's tokenizer?");
+  return batch.positions.max().item<int64_t>() + 1;
+}
+
+// The lowest layer that needs a gradient; -1 when the embedding does, the number of layers when none does.
+int64_t lowest_trained(const Decoder& model) {
+  if (model.embed_tokens.trainable) return -1;
+  const auto found = std::find_if(model.layers.begin(), model.layers.end(),
+                                  [](const DecoderLayer& layer) { return trains(layer); });
+  return found - model.layers.begin();
+}
+
+at::Tensor run_layer(const Decoder& model, size_t i, const at::Tensor& x, const Batch& batch,
+                     const RopeTable& rope, LayerSaved* saved) {
+  const auto& config = model.config;
+  const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return attention(q, k, v, batch.document_starts, attention_scale(config), config.sliding_window.at(i),
+                     saved != nullptr ? &saved->attention : nullptr);
+  };
+  return block_forward(config, model.layers[i], x, batch.positions, rope, Panel::kTraining, attend, saved);
+}
+
+}  // namespace
+
+std::vector<Parameter*> Decoder::parameters() {
+  std::vector<Parameter*> all;
+  each_parameter(*this, [&](Parameter& parameter) { all.push_back(&parameter); });
+  return all;
+}
+
+std::vector<const Parameter*> Decoder::parameters() const {
+  std::vector<const Parameter*> all;
+  each_parameter(*this, [&](const Parameter& parameter) { all.push_back(&parameter); });
+  return all;
+}
+
+std::vector<Linear*> Decoder::linears() {
+  std::vector<Linear*> all;
+  for (auto& layer : layers)
+    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
+      for (auto& one : projection->linears) all.push_back(&one);
+  return all;
+}
+
+std::vector<Parameter*> Decoder::adapter_parameters() {
+  std::vector<Parameter*> all;
+  for (auto* one : linears())
+    for (auto& term : one->terms) {
+      all.push_back(&term.lora_a);
+      all.push_back(&term.lora_b);
+    }
+  return all;
+}
+
+void make_trainable(Decoder& model) {
+  train(model.embed_tokens);
+  for (auto& layer : model.layers) {
+    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) train(*projection);
+    for (auto* norm : {&layer.input_layernorm, &layer.post_attention_layernorm, &layer.q_norm, &layer.k_norm})
+      if (norm->defined()) train(*norm);
+  }
+  train(model.norm);
+  if (model.lm_head.defined()) train(model.lm_head);
+}
+
+void freeze(Decoder& model) {
+  for (auto* parameter : model.parameters()) {
+    parameter->trainable = false;
+    parameter->grad.reset();
+  }
+}
+
+void clear_gradients(const std::vector<Parameter*>& parameters) {
+  for (auto* parameter : parameters)
+    if (parameter->grad.defined()) parameter->grad.zero_();
+}
+
+const RopeTable& rope_for(const Decoder& model, int64_t positions) {
+  const auto most = model.config.max_position_embeddings;
+  check(positions <= most, "a document of ", positions, " tokens is longer than the model's",
+        " 'max_position_embeddings' (", most, ")");
+  const int64_t have = model.rope.cos.defined() ? model.rope.cos.size(0) : 0;
+  if (have < positions) {
+    auto table = rope_table(model.config, std::min(most, std::max({positions, 2 * have, int64_t{512}})));
+    const auto device = model.embed_tokens.value.device();
+    model.rope = {table.cos.to(device), table.sin.to(device)};
+  }
+  return model.rope;
+}
+
+at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
+                   const std::function<void(int64_t, const at::Tensor&)>& after_layer) {
+  const auto& rope = rope_for(model, check_batch(model, batch));
+  const auto lowest = lowest_trained(model);
+  if (saved != nullptr) saved->layers.assign(model.layers.size(), {});
+  auto x = model.embed_tokens.value.index_select(0, batch.tokens);
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    // Layers below the lowest one that trains are never gone back through.
+    LayerSaved* keep = saved != nullptr && static_cast<int64_t>(i) >= lowest ? &saved->layers[i] : nullptr;
+    if (keep != nullptr && saved->checkpoint) {
+      keep->input = x;
+      keep = nullptr;
+    }
+    x = run_layer(model, i, x, batch, rope, keep);
+    if (after_layer) after_layer(static_cast<int64_t>(i), x);
+  }
+  return rms_norm(x, model.norm.value, model.config.rms_norm_eps, saved != nullptr ? &saved->norm : nullptr);
+}
+
+void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::Tensor& d_hidden) {
+  const auto lowest = lowest_trained(model);
+  const auto count = static_cast<int64_t>(model.layers.size());
+  if (lowest == count && !model.norm.trainable) return;
+  TORCH_INTERNAL_ASSERT(saved.layers.size() == model.layers.size());
+  const auto& rope = rope_for(model, 0);  // long enough since forward
+
+  at::Tensor none;
+  auto dx = rms_norm_backward(d_hidden, model.norm.value, saved.norm,
+                              model.norm.trainable ? model.norm.grad : none);
+  for (int64_t i = count - 1; i >= std::max<int64_t>(lowest, 0); --i) {
+    const auto at = static_cast<size_t>(i);
+    const LayerSaved* kept = &saved.layers[at];
+    TORCH_INTERNAL_ASSERT(kept->input.defined());
+    LayerSaved again;
+    if (saved.checkpoint) {
+      run_layer(model, at, kept->input, batch, rope, &again);
+      kept = &again;
+    }
+    dx = block_backward(model.config, model.layers[at], *kept, batch, model.config.sliding_window.at(at),
+                        rope, dx, i > lowest);
+  }
+  if (lowest < 0) add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
+}
+
+}  // namespace decant
