@@ -1,12 +1,16 @@
 #include "core/kernels/gemm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <string_view>
 
+#include "core/kernels/loops.h"
 #include "core/kernels/plain.h"
+#include "core/kernels/tensor_rows.h"
+#include "core/kernels/tile.h"
 
 namespace decant {
 namespace {
@@ -21,26 +25,158 @@ std::atomic<bool>& plain_flag() {
   return flag;
 }
 
+// MKL computes a float product of fewer than 9 columns as dot products whose order follows the alignment of a
+// row; 16 columns never do.
+constexpr int64_t kLeastColumns = 16;
+
+// x [T, A] times b [A, B] (+ bias) in panels.
+at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Tensor& bias, Panel panel) {
+  TORCH_INTERNAL_ASSERT(x.dim() == 2 && b.dim() == 2 && x.size(1) == b.size(0), "sizes ", x.sizes(), " and ",
+                        b.sizes());
+  TORCH_INTERNAL_ASSERT(x.scalar_type() == b.scalar_type(), "types ", x.scalar_type(), " and ",
+                        b.scalar_type());
+  const auto rows = x.size(0), columns = b.size(1), step = static_cast<int64_t>(panel);
+  if (columns < kLeastColumns && x.scalar_type() == at::kFloat) {
+    const auto wide_b = at::constant_pad_nd(b, {0, kLeastColumns - columns}, 0);
+    const auto wide_bias = bias.defined() ? at::constant_pad_nd(bias, {0, kLeastColumns - columns}, 0) : bias;
+    return panel_product(x, wide_b, wide_bias, panel).narrow(1, 0, columns).contiguous();
+  }
+  if (x.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
+    // Without bf16 instructions ATen's bf16 product is many times slower than fp32's.
+    return panel_product(x.to(at::kFloat), b.to(at::kFloat), bias.defined() ? bias.to(at::kFloat) : bias,
+                         panel)
+        .to(at::kBFloat16);
+  }
+  auto y = at::empty({rows, columns}, x.options());
+  const auto multiply = [&](at::Tensor out, const at::Tensor& in) {
+    if (bias.defined())
+      at::addmm_out(out, bias, in, b);
+    else
+      at::mm_out(out, in, b);
+  };
+  int64_t row = 0;
+  for (; row + step <= rows; row += step) multiply(y.narrow(0, row, step), x.narrow(0, row, step));
+  if (row < rows) {
+    auto in = at::zeros({step, x.size(1)}, x.options());
+    auto out = at::empty({step, columns}, x.options());
+    in.narrow(0, 0, rows - row).copy_(x.narrow(0, row, rows - row));
+    multiply(out, in);
+    y.narrow(0, row, rows - row).copy_(out.narrow(0, 0, rows - row));
+  }
+  return y;
+}
+
+constexpr int64_t kSlice = 256;    // tokens summed by one block product
+constexpr int64_t kGradRows = 64;  // block of the gradient
+constexpr int64_t kGradColumns = 256;
+
+int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+// grad [N, K] += factor a^T b for a [T, N], b [T, K], or with `transposed` grad [K, N] += factor b^T a. The
+// block of a is what gets transposed, so the narrower operand is a.
+void add_product(at::Tensor& grad, const at::Tensor& a, const at::Tensor& b, double factor, bool transposed) {
+  using T = uint16_t;
+  const auto& loop = loops()->bf16;
+  const auto tokens = a.size(0), outputs = a.size(1), inputs = b.size(1);
+  const auto slices = blocks_of(tokens, kSlice), row_blocks = blocks_of(outputs, kGradRows),
+             column_blocks = blocks_of(inputs, kGradColumns);
+  const auto height = std::min(kGradRows, blocks_of(outputs, 16) * 16),
+             width = std::min(kGradColumns, blocks_of(inputs, 16) * 16);
+  auto packed_a = at::empty({row_blocks, slices, height * kSlice}, at::kBFloat16);
+  auto packed_b = at::empty({column_blocks, slices, width * kSlice}, at::kBFloat16);
+  const auto* from_a = words(a);
+  const auto* from_b = words(b);
+  auto* to_a = words(packed_a);
+  auto* to_b = words(packed_b);
+  at::parallel_for(0, (row_blocks + column_blocks) * slices, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto block = i / slices, slice = i % slices, row = slice * kSlice,
+                 rows = std::min(kSlice, tokens - row);
+      if (block < row_blocks) {
+        const auto column = block * kGradRows;
+        loop.transpose_block(from_a + row * a.stride(0) + column, a.stride(0), rows,
+                             std::min(kGradRows, outputs - column), kSlice, height,
+                             to_a + i * height * kSlice);
+      } else {
+        const auto column = (block - row_blocks) * kGradColumns;
+        loop.pack_rows(from_b + row * b.stride(0) + column, b.stride(0), rows,
+                       std::min(kGradColumns, inputs - column), kSlice, width,
+                       to_b + (i - row_blocks * slices) * width * kSlice);
+      }
+    }
+  });
+  auto* to = grad.data_ptr<float>();
+  const auto stride = grad.stride(0);
+  at::parallel_for(0, row_blocks * column_blocks, 1, [&](int64_t begin, int64_t end) {
+    const TileScope scope;
+    std::vector<float> tile(static_cast<size_t>(height * width)), turned;
+    if (transposed) turned.resize(tile.size());
+    for (int64_t i = begin; i < end; ++i) {
+      const auto row = i / column_blocks, column = i % column_blocks;
+      for (int64_t slice = 0; slice < slices; ++slice) {
+        const T* left = to_a + (row * slices + slice) * height * kSlice;
+        const T* right = to_b + (column * slices + slice) * width * kSlice;
+        tile_product(height, width, kSlice, left, kSlice, right, width, tile.data(), width, slice > 0);
+      }
+      const auto first = row * kGradRows, second = column * kGradColumns;
+      const auto height_here = std::min(kGradRows, outputs - first),
+                 width_here = std::min(kGradColumns, inputs - second);
+      if (transposed) {
+        loops()->fp32.transpose_block(tile.data(), width, height_here, width_here, height, width,
+                                      turned.data());
+        loops()->fp32.add_scaled(to + second * stride + first, stride, turned.data(), height, width_here,
+                                 height_here, static_cast<float>(factor));
+      } else {
+        loops()->fp32.add_scaled(to + first * stride + second, stride, tile.data(), width, height_here,
+                                 width_here, static_cast<float>(factor));
+      }
+    }
+  });
+}
+
 }  // namespace
 
 bool use_plain_kernels(const at::Tensor& x) {
-  return plain_flag() || !x.is_cpu() || x.scalar_type() == at::kDouble;
+  return plain_flag() || !x.is_cpu() || x.scalar_type() == at::kDouble || loops() == nullptr;
 }
 
 void set_plain_kernels(bool plain) { plain_flag() = plain; }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, Panel /*panel*/) {
-  return plain::linear(x, w, bias);
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, Panel panel) {
+  if (use_plain_kernels(x)) return plain::linear(x, w, bias);
+  return panel_product(x, w.t(), bias, panel);
 }
 
-at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel /*panel*/) {
-  return plain::linear_input_grad(dy, w);
+at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel panel) {
+  if (use_plain_kernels(dy)) return plain::linear_input_grad(dy, w);
+  return panel_product(dy, w, {}, panel);
 }
 
-void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {
-  plain::add_weight_grad(grad, dy, x);
+void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x, double factor) {
+  TORCH_INTERNAL_ASSERT(grad.size(0) == dy.size(1) && grad.size(1) == x.size(1) && dy.size(0) == x.size(0));
+  if (dy.size(0) == 0) return;
+  if (use_plain_kernels(dy)) {
+    plain::add_weight_grad(grad, factor == 1 ? dy : dy * factor, x);
+  } else if (dy.scalar_type() == at::kBFloat16 && bf16_tiles()) {
+    const auto left = with_plain_rows(dy), right = with_plain_rows(x);
+    if (x.size(1) < dy.size(1) && x.size(1) <= 64)
+      add_product(grad, right, left, factor, true);
+    else
+      add_product(grad, left, right, factor, false);
+  } else {
+    for (int64_t row = 0; row < dy.size(0); row += kSlice) {
+      const auto end = std::min(row + kSlice, dy.size(0));
+      grad.addmm_(dy.slice(0, row, end).to(at::kFloat).t(), x.slice(0, row, end).to(at::kFloat), 1, factor);
+    }
+  }
 }
 
-void add_bias_grad(at::Tensor& grad, const at::Tensor& dy) { plain::add_bias_grad(grad, dy); }
+void add_bias_grad(at::Tensor& grad, const at::Tensor& dy) {
+  if (use_plain_kernels(dy)) return plain::add_bias_grad(grad, dy);
+  const auto rows = with_plain_rows(dy);
+  with_loops(rows, [&](const auto& loop, auto* p) {
+    loop.add_columns(grad.data_ptr<float>(), p, rows.stride(0), rows.size(0), rows.size(1));
+  });
+}
 
 }  // namespace decant

@@ -22,9 +22,9 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bi
 // dx = dy w. dy [T, N], w [N, K] -> [T, K], in panels.
 at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel panel = Panel::kTraining);
 
-// grad += dy^T x, fp32, summed over fixed slices of rows in fixed order. dy [T, N], x [T, K], grad [N, K]
-// fp32.
-void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x);
+// grad += factor dy^T x, fp32, summed over fixed slices of rows in fixed order. dy [T, N], x [T, K], grad [N,
+// K] fp32.
+void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x, double factor = 1);
 
 // grad += column sums of dy, fp32, fixed order. dy [T, N], grad [N] fp32.
 void add_bias_grad(at::Tensor& grad, const at::Tensor& dy);

@@ -1,9 +1,12 @@
 #include "core/kernels/projection.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "core/error.h"
 #include "core/kernels/plain.h"
+#include "core/kernels/tensor_rows.h"
+#include "core/kernels/tile.h"
 
 namespace decant {
 
@@ -41,14 +44,154 @@ Projection make_projection(std::vector<Linear> linears) {
   return projection;
 }
 
-at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved,
-                   Panel /*panel*/) {
-  return plain::project(x, projection, saved);
+namespace {
+
+// Terms of one segment, whose A are multiplied as one.
+struct TermGroup {
+  int64_t begin, end;  // rows
+  struct Member {
+    size_t linear, term, saved;
+    int64_t column, outputs, rank_begin, rank;
+  };
+  std::vector<Member> members;
+  at::Tensor a;  // [sum of ranks, K]
+};
+
+std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows) {
+  std::vector<TermGroup> groups;
+  int64_t column = 0;
+  size_t saved = 0;
+  for (size_t i = 0; i < projection.linears.size(); ++i) {
+    const auto& one = projection.linears[i];
+    const auto outputs = one.weight.value.size(0);
+    for (size_t t = 0; t < one.terms.size(); ++t) {
+      const auto [begin, end] = one.terms[t].segment.value_or(std::pair<int64_t, int64_t>{0, rows});
+      TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= rows, "segment ", begin, " to ", end, " of ",
+                            rows, " rows");
+      auto found = std::find_if(groups.begin(), groups.end(), [&, b = begin, e = end](const TermGroup& g) {
+        return g.begin == b && g.end == e;
+      });
+      if (found == groups.end()) found = groups.insert(groups.end(), TermGroup{begin, end, {}, {}});
+      const auto rank = one.terms[t].lora_a.value.size(0);
+      const auto rank_begin =
+          found->members.empty() ? 0 : found->members.back().rank_begin + found->members.back().rank;
+      found->members.push_back({i, t, saved++, column, outputs, rank_begin, rank});
+    }
+    column += outputs;
+  }
+  for (auto& group : groups) {
+    std::vector<at::Tensor> parts;
+    for (const auto& m : group.members)
+      parts.push_back(projection.linears[m.linear].terms[m.term].lora_a.value);
+    group.a = parts.size() == 1 ? parts[0] : at::cat(parts, 0);
+  }
+  return groups;
+}
+
+// y [rows, N] += factor s b, in place, the product in fp32 blocks and never at full width. s [rows, R]; b is
+// [R, N], or with `b_transposed` [N, R].
+void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b_transposed, double factor) {
+  if (y.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
+    const auto bw = b.to(at::kFloat);
+    y.copy_(y.to(at::kFloat).add_(at::mm(s.to(at::kFloat), b_transposed ? bw.t() : bw), factor));
+    return;
+  }
+  constexpr int64_t kRows = 64, kColumns = 256;
+  const auto rows = y.size(0), columns = y.size(1), rank = s.size(1), deep = (rank + 31) / 32 * 32;
+  const auto row_blocks = (rows + kRows - 1) / kRows, column_blocks = (columns + kColumns - 1) / kColumns;
+  const auto right = at::empty({column_blocks, deep * kColumns}, y.options());
+  const auto sp = with_plain_rows(s), bp = with_plain_rows(b);
+  with_loops(y, [&](const auto& loop, auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    for (int64_t c = 0; c < column_blocks; ++c) {
+      const auto first = c * kColumns, n = std::min(kColumns, columns - first);
+      auto* packed = values<T>(right) + c * deep * kColumns;
+      if (b_transposed)
+        loop.pack_columns(values<T>(bp) + first * bp.stride(0), bp.stride(0), n, rank, kColumns, deep,
+                          packed);
+      else
+        loop.pack_rows(values<T>(bp) + first, bp.stride(0), rank, n, deep, kColumns, packed);
+    }
+    at::parallel_for(0, row_blocks, 1, [&](int64_t begin, int64_t end) {
+      const TileScope scope;
+      std::vector<T> left(static_cast<size_t>(kRows * deep));
+      std::vector<float> delta(static_cast<size_t>(kRows * kColumns));
+      for (int64_t block = begin; block < end; ++block) {
+        const auto row = block * kRows, m = std::min(kRows, rows - row);
+        loop.copy_block(values<T>(sp) + row * sp.stride(0), sp.stride(0), m, rank, kRows, deep, left.data());
+        for (int64_t c = 0; c < column_blocks; ++c) {
+          tile_product(kRows, kColumns, deep, left.data(), deep, values<T>(right) + c * deep * kColumns,
+                       kColumns, delta.data(), kColumns, false);
+          loop.add_scaled(to + row * y.stride(0) + c * kColumns, y.stride(0), delta.data(), kColumns, m,
+                          std::min(kColumns, columns - c * kColumns), static_cast<float>(factor));
+        }
+      }
+    });
+  });
+}
+
+}  // namespace
+
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel) {
+  if (use_plain_kernels(x)) return plain::project(x, projection, saved);
+  auto y = decant::linear(x, projection.weight, projection.bias, panel);
+  const auto groups = term_groups(projection, x.size(0));
+  if (saved != nullptr) {
+    size_t terms = 0;
+    for (const auto& one : projection.linears) terms += one.terms.size();
+    *saved = {x, std::vector<at::Tensor>(terms)};
+  }
+  for (const auto& group : groups) {
+    const auto s = decant::linear(x.slice(0, group.begin, group.end), group.a, {}, panel);
+    for (const auto& m : group.members) {
+      const auto& term = projection.linears[m.linear].terms[m.term];
+      const auto own = s.narrow(1, m.rank_begin, m.rank);
+      add_low_rank(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), own, term.lora_b.value,
+                   true, term.scale);
+      if (saved != nullptr) saved->s[m.saved] = own;
+    }
+  }
+  return y;
 }
 
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx) {
-  return plain::project_backward(dy, projection, saved, need_dx);
+  if (use_plain_kernels(dy)) return plain::project_backward(dy, projection, saved, need_dx);
+  at::Tensor dx;
+  if (need_dx) dx = linear_input_grad(dy, projection.weight);
+  int64_t column = 0;
+  for (auto& one : projection.linears) {
+    const auto outputs = one.weight.value.size(0);
+    const auto dyi = dy.narrow(1, column, outputs);
+    column += outputs;
+    if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
+    if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
+  }
+  for (const auto& group : term_groups(projection, dy.size(0))) {
+    const auto rows = dy.slice(0, group.begin, group.end);
+    std::vector<at::Tensor> parts;
+    bool a_learns = false;
+    for (const auto& m : group.members) {
+      auto& term = projection.linears[m.linear].terms[m.term];
+      const auto dyi = rows.narrow(1, m.column, m.outputs);
+      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, dyi, saved.s.at(m.saved), term.scale);
+      auto ds = linear_input_grad(dyi, term.lora_b.value);  // dS = scale dy B
+      if (term.scale != 1) ds.mul_(term.scale);
+      parts.push_back(ds);
+      a_learns = a_learns || term.lora_a.trainable;
+    }
+    const auto ds = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+    if (a_learns) {
+      auto sums = at::zeros(group.a.sizes(), group.a.options().dtype(at::kFloat));
+      add_weight_grad(sums, ds, saved.x.slice(0, group.begin, group.end));
+      for (const auto& m : group.members) {
+        auto& lora_a = projection.linears[m.linear].terms[m.term].lora_a;
+        if (lora_a.trainable) lora_a.grad.add_(sums.narrow(0, m.rank_begin, m.rank));
+      }
+    }
+    if (need_dx) add_low_rank(dx.slice(0, group.begin, group.end), ds, group.a, false, 1);
+  }
+  return dx;
 }
 
 }  // namespace decant

@@ -1,0 +1,113 @@
+// The hot loops, compiled twice (AVX2 with FMA, AVX-512) from one source, loops.inc, and chosen at run time.
+// Plain C types at the boundary and nothing inline that the rest shares: else the linker could keep the
+// AVX-512 copy of a function that an AVX2 machine calls. Sixteen lanes and one order of summation on both
+// levels.
+//
+// bf16 values are uint16_t here; T is uint16_t or float. Arithmetic is fp32. Rows are contiguous unless a
+// stride is given (strides count elements). No function allocates or starts threads.
+#pragma once
+
+#include <cstdint>
+
+namespace decant {
+
+struct AdamwNumbers {
+  float gradient_scale, decay, beta1, beta2, one_minus_beta1, one_minus_beta2, rate_over_c1, inverse_root_c2,
+      epsilon;
+};
+
+template <class T>
+struct LoopsOf {
+  // x (+ delta when given, stored in sum) -> y, inverse (may be null). See rms_norm.h.
+  void (*rms_norm)(const T* x, const T* delta, const T* weight, int64_t rows, int64_t width, float epsilon,
+                   T* sum, T* y, float* inverse);
+  // weight_grad may be null; else [width], added to.
+  void (*rms_norm_backward)(const T* dy, const T* weight, const T* x, const float* inverse, int64_t rows,
+                            int64_t width, T* dx, float* weight_grad);
+  // One token's heads: head h at x + h * head_stride; cosine and sine [width / 2].
+  void (*rope)(T* x, int64_t heads, int64_t head_stride, int64_t width, const float* cosine,
+               const float* sine, float sign);
+  void (*swiglu)(const T* gate_up, int64_t rows, int64_t width, T* out);
+  void (*swiglu_backward)(const T* dh, const T* gate_up, int64_t rows, int64_t width, T* d_gate_up);
+  // log sum exp of a row.
+  float (*log_sum_exp)(const T* row, int64_t n);
+  // row <- factor * exp(row - log_sum), in place.
+  void (*softmax_gradient)(T* row, int64_t n, float log_sum, float factor);
+  // y [rows, columns] += factor * delta.
+  void (*add_scaled)(T* y, int64_t y_stride, const float* delta, int64_t delta_stride, int64_t rows,
+                     int64_t columns, float factor);
+  // grad [columns] += column sums.
+  void (*add_columns)(float* grad, const T* x, int64_t stride, int64_t rows, int64_t columns);
+
+  // Operands of small matrix products, zero beyond [rows, columns] up to [padded_rows, padded_columns]
+  // (even). As they lie, contiguous.
+  void (*copy_block)(const T* x, int64_t stride, int64_t rows, int64_t columns, int64_t padded_rows,
+                     int64_t padded_columns, T* out);
+  // Transposed: [padded_columns, padded_rows].
+  void (*transpose_block)(const T* x, int64_t stride, int64_t rows, int64_t columns, int64_t padded_rows,
+                          int64_t padded_columns, T* out);
+  // Right operand with the rows as the inner dimension: float as it lies; bf16 two rows interleaved, [rows /
+  // 2][columns][2].
+  void (*pack_rows)(const T* x, int64_t stride, int64_t rows, int64_t columns, int64_t padded_rows,
+                    int64_t padded_columns, T* out);
+  // Right operand with the columns as the inner dimension: x^T; float [columns][rows]; bf16 [columns /
+  // 2][rows][2].
+  void (*pack_columns)(const T* x, int64_t stride, int64_t rows, int64_t columns, int64_t padded_rows,
+                       int64_t padded_columns, T* out);
+
+  // One online-softmax step on a tile of scores [queries, keys] (keys a multiple of 16). Row r sees the
+  // columns [first_key[r], end_key[r]). Updates max and sum [queries], multiplies the rows of out [queries,
+  // width] by what the older maximum costs, and writes the tile's probabilities.
+  void (*softmax_step)(const float* scores, int64_t queries, int64_t keys, const int32_t* first_key,
+                       const int32_t* end_key, float scale, float* max, float* sum, float* out, int64_t width,
+                       T* probabilities);
+  // out [rows, width] / sum -> y; log_sum[r * log_sum_stride] = max + log sum.
+  void (*softmax_finish)(const float* out, int64_t rows, int64_t padded_width, int64_t width,
+                         const float* max, const float* sum, T* y, int64_t y_stride, float* log_sum,
+                         int64_t log_sum_stride);
+  // Backward, tile transposed: scores and dp are [keys, queries] (queries a multiple of 16); query c sees the
+  // keys [first[c], end[c]). p = exp(scale s - log_sum), dz = scale p (dp - dot). Writes p and dz as left
+  // operands and dz as a right operand (pack_rows).
+  void (*softmax_back)(const float* scores, const float* dp, int64_t keys, int64_t queries,
+                       const int32_t* first_key, const int32_t* end_key, float scale, const float* log_sum,
+                       const float* dot, T* p, T* dz, T* dz_packed);
+  // dots of rows: out[r * out_stride] = sum a b.
+  void (*row_dots)(const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t rows, int64_t width,
+                   float* out, int64_t out_stride);
+  // x [rows, columns] of floats (transposed: [columns, rows]) rounded into y.
+  void (*store_block)(const float* x, int64_t stride, bool transposed, int64_t rows, int64_t columns, T* y,
+                      int64_t y_stride);
+  // One query of one head against cached keys: scores[j] = scale q . k_j for rows j of a cache block.
+  void (*cached_scores)(const T* q, int64_t width, const T* k, int64_t key_stride, int64_t keys, float scale,
+                        float* scores);
+  // out [width] += sum over keys of p_j v_j.
+  void (*cached_values)(const float* p, int64_t keys, const T* v, int64_t value_stride, int64_t width,
+                        float* out);
+};
+
+struct Loops {
+  LoopsOf<uint16_t> bf16;
+  LoopsOf<float> fp32;
+  // compute may be null.
+  void (*adamw)(float* master, float* m, float* v, const float* grad, uint16_t* compute, int64_t n,
+                const AdamwNumbers& k);
+  // noise: one 16-bit draw an element (stochastic rounding).
+  void (*adamw_stochastic)(uint16_t* weight, float* m, float* v, const float* grad, const uint16_t* noise,
+                           int64_t n, const AdamwNumbers& k);
+  double (*sum_of_squares)(const float* x, int64_t n);
+  // Softmax over scores[0..n) in place; returns nothing when n is 0.
+  void (*softmax)(float* scores, int64_t n);
+  const char* level;
+};
+
+// The best level of this machine; null where it has no AVX2 with FMA (then the plain forms run).
+const Loops* loops();
+
+namespace avx2 {
+Loops make_loops();
+}
+namespace avx512 {
+Loops make_loops();
+}
+
+}  // namespace decant

@@ -1,0 +1,3 @@
+#define DECANT_LEVEL avx2
+#define DECANT_LEVEL_NAME "avx2"
+#include "core/kernels/loops.inc"

@@ -1,0 +1,96 @@
+// The law of core/kernels/gemm.h: a row's bits depend neither on its place nor on what else is in the batch.
+#include "core/kernels/gemm.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/kernels/plain.h"
+
+namespace decant {
+namespace {
+
+struct Case {
+  at::ScalarType type;
+  Panel panel;
+};
+
+class Gemm : public testing::TestWithParam<Case> {};
+
+double relative(const at::Tensor& got, const at::Tensor& want) {
+  const auto a = got.to(at::kDouble), b = want.to(at::kDouble);
+  return ((a - b).norm() / (b.norm() + 1e-30)).item<double>();
+}
+
+TEST_P(Gemm, RowsDoNotDependOnTheirBatch) {
+  const auto [type, panel] = GetParam();
+  at::manual_seed(1);
+  // SmolLM2's widths and tiny ones, ranks among them.
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{960, 576}, {576, 1536}, {192, 576}, {320, 64},
+                                                           {112, 72},  {64, 112},   {16, 64},   {4, 64},
+                                                           {5, 17},    {1, 33}};
+  for (const auto& [outputs, inputs] : shapes) {
+    const auto w = at::randn({outputs, inputs}).to(type), bias = at::randn({outputs}).to(type);
+    const auto x = at::randn({700, inputs}).to(type), dy = at::randn({700, outputs}).to(type);
+    const auto y = linear(x, w, bias, panel), dx = linear_input_grad(dy, w, panel);
+    ASSERT_LT(relative(y, plain::linear(x.to(at::kDouble), w.to(at::kDouble), bias.to(at::kDouble))),
+              type == at::kFloat ? 1e-5 : 1e-2);
+    ASSERT_LT(relative(dx, plain::linear_input_grad(dy.to(at::kDouble), w.to(at::kDouble))),
+              type == at::kFloat ? 1e-5 : 1e-2);
+    for (const int64_t rows : {1, 17, 255, 257}) {
+      for (const int64_t from : {700 - rows, (700 - rows) / 3}) {
+        ASSERT_TRUE(at::equal(linear(x.narrow(0, from, rows), w, bias, panel), y.narrow(0, from, rows)))
+            << outputs << " x " << inputs << ", rows " << rows << " from " << from;
+        ASSERT_TRUE(
+            at::equal(linear_input_grad(dy.narrow(0, from, rows), w, panel), dx.narrow(0, from, rows)))
+            << outputs << " x " << inputs << ", rows " << rows << " from " << from;
+      }
+    }
+    const auto order = at::randperm(700);
+    ASSERT_TRUE(at::equal(linear(x.index_select(0, order), w, bias, panel), y.index_select(0, order)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Gemm,
+                         testing::Values(Case{at::kBFloat16, Panel::kTraining},
+                                         Case{at::kBFloat16, Panel::kDecode},
+                                         Case{at::kFloat, Panel::kTraining},
+                                         Case{at::kFloat, Panel::kDecode}));
+
+TEST(Gemm, NoRowsGiveNoRows) {
+  const auto w = at::randn({8, 4});
+  EXPECT_EQ(decant::linear(at::empty({0, 4}), w, {}).sizes(), (std::vector<int64_t>{0, 8}));
+  EXPECT_EQ(linear_input_grad(at::empty({0, 8}), w).sizes(), (std::vector<int64_t>{0, 4}));
+  auto grad = at::ones({8, 4});
+  add_weight_grad(grad, at::empty({0, 8}), at::empty({0, 4}));
+  EXPECT_TRUE(at::equal(grad, at::ones({8, 4})));
+}
+
+TEST(Gemm, WeightGradientsKeepFp32OfTheirInputs) {
+  at::manual_seed(2);
+  for (const auto type : {at::kBFloat16, at::kFloat}) {
+    for (const auto& [rows, outputs, inputs] : std::vector<std::array<int64_t, 3>>{{1, 3, 5},
+                                                                                   {2, 16, 64},
+                                                                                   {300, 192, 576},
+                                                                                   {700, 576, 16},
+                                                                                   {513, 48, 300},
+                                                                                   {256, 64, 64},
+                                                                                   {257, 70, 8}}) {
+      const auto fused = at::randn({rows, outputs + 7}).to(type);
+      const auto dy = fused.narrow(1, 3, outputs);  // a column slice of a fused gradient
+      const auto x = at::randn({rows, inputs}).to(type);
+      auto grad = at::ones({outputs, inputs});
+      add_weight_grad(grad, dy, x, 0.5);
+      const auto want = at::mm(dy.to(at::kDouble).t(), x.to(at::kDouble)) * 0.5 + 1;
+      EXPECT_LT(relative(grad, want), 1e-6) << rows << " " << outputs << " " << inputs;
+      auto again = at::ones({outputs, inputs});
+      add_weight_grad(again, dy, x, 0.5);
+      EXPECT_TRUE(at::equal(grad, again));
+      auto bias = at::ones({outputs});
+      add_bias_grad(bias, dy);
+      EXPECT_LT(relative(bias, dy.to(at::kDouble).sum(0) + 1), 1e-6);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace decant
