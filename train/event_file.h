@@ -16,7 +16,7 @@ namespace decant {
 
 // What TensorBoard looks for is "tfevents"; no time and no host in the name, so that a resumed run goes on in
 // the same file.
-inline constexpr const char* kEventFileName = "events.out.tfevents.0000000000.decant";
+inline constexpr const char* kEventFileName = "events.out.tfevents.decant";
 
 class EventFile {
  public:

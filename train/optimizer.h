@@ -45,14 +45,21 @@ struct OptimizerConfig {
 class Optimizer {
  public:
   Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config);
-  // Gradients are already those of the mean loss. Clips (torch's clip_grad_norm_: coefficient = min(1, max /
-  // (norm + 1e-6))), steps, and returns the norm before clipping.
+  // sqrt of the sum of squares of all gradients, in fp64 and fixed order.
+  double gradient_norm() const;
+  // Gradients are already those of the mean loss. Clips by the given norm (torch's clip_grad_norm_:
+  // coefficient = min(1, max / (norm + 1e-6))) and steps.
+  void step(double learning_rate, double gradient_norm);
+  // The same with the norm computed here; returns it as it was before clipping.
   double step(double learning_rate);
   int64_t steps_done() const { return step_; }
   // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>").
   NamedTensors state() const;
+  // Puts a saved state into the masters and the parameters' values. Error when names, shapes or dtypes
+  // differ.
   void load_state(const TensorFile& file, int64_t steps_done);
   const std::vector<Parameter*>& parameters() const { return parameters_; }
+  // What the optimizer trains: the value itself for fp32 and stochastic_bf16, else its fp32 master.
   const at::Tensor& master(size_t index) const;
 
  private:

@@ -57,17 +57,26 @@ struct TrainConfig {
 };
 
 struct TrainResult {
-  int64_t steps = 0, tokens = 0;
+  int64_t steps = 0, tokens = 0;         // of the whole training, resumed parts included
   double first_loss = 0, last_loss = 0;  // per unit of weight, nats
-  double tokens_per_second = 0;          // of this process's share
+  double tokens_per_second = 0;          // of this process's share; 0 when nothing was left to do
+  // The fp32 masters of parameters whose values are bf16 copies, by name (what collect_adapter() saves); the
+  // others train in place.
+  std::vector<std::pair<std::string, at::Tensor>> masters;
 };
 
-// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, events.out.tfevents.decant
-// (TensorBoard), checkpoint/. A checkpoint found in `folder` is resumed, bit-identically; one of another
-// configuration, thread count or instruction set is refused. NaN or Inf in the loss or the gradient norm
-// stops with an Error that names step and first bad tensor; the last checkpoint stays. SIGINT, SIGTERM: saves
-// and throws Error with exit status 75.
+// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, the TensorBoard file
+// (train/event_file.h), checkpoint/. A checkpoint found in `folder` is resumed, bit-identically; one of
+// another configuration, thread count or instruction set is refused. After the last step a checkpoint stays,
+// so that a kill before the caller has saved the result costs nothing; remove_checkpoints() takes it away.
+// NaN or Inf in the loss or the gradient norm stops with an Error that names step and first bad tensor; the
+// last checkpoint stays. SIGINT, SIGTERM: saves and throws Error with exit status 75.
 TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, const StepBatches& batches,
                   const Objective& objective, const TrainConfig& config, const std::filesystem::path& folder);
+
+// Optimizer steps of a training over these batches: `steps`, or `epochs` of them, at least 1.
+int64_t training_steps(const TrainConfig& config, const StepBatches& batches);
+
+void remove_checkpoints(const std::filesystem::path& folder);
 
 }  // namespace decant

@@ -1,0 +1,138 @@
+#include "lora/attach.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/config.h"
+#include "core/hash.h"
+#include "core/random.h"
+
+namespace decant {
+
+namespace {
+
+// As PEFT matches a list of target_modules: the whole name, or its end after a dot.
+bool matches(const std::string& module, const std::string& target) {
+  return module == target || module.ends_with("." + target);
+}
+
+std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
+
+[[noreturn]] void fail_unmatched(const std::string& target, const std::vector<Linear*>& linears) {
+  std::vector<std::string> known;
+  std::string list;
+  for (const Linear* linear : linears) {
+    const std::string name = last_part(linear->name);
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    known.push_back(name);
+    list += (list.empty() ? "" : ", ") + name;
+  }
+  fail("lora: the target '", target, "' matches no linear of the model", did_you_mean("", target, known),
+       "; there are ", list);
+}
+
+// PEFT's start, kaiming_uniform_(a = sqrt 5): uniform in +-1/sqrt(K); each element a pure function of seed,
+// module and position.
+at::Tensor start_values(const std::string& module, int64_t rank, int64_t inputs, uint64_t seed) {
+  at::Tensor a = at::empty({rank, inputs}, at::kFloat);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(inputs));
+  const uint64_t stream = purpose_stream(Purpose::kInit, xxh3_64(module) >> 8);
+  float* out = a.mutable_data_ptr<float>();
+  at::parallel_for(0, a.numel(), 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = static_cast<float>((2 * uniform(seed, stream, static_cast<uint64_t>(i)) - 1) * bound);
+  });
+  return a;
+}
+
+Parameter trainable(std::string name, const at::Tensor& value, at::ScalarType dtype) {
+  return {std::move(name), value.to(dtype), at::zeros(value.sizes(), at::kFloat), true};
+}
+
+double scale_of(const LoraConfig& config) {
+  const auto rank = static_cast<double>(config.rank);
+  return config.alpha / (config.rslora ? std::sqrt(rank) : rank);
+}
+
+}  // namespace
+
+void LoraConfig::validate(const Place& place) const {
+  check(rank >= 1 && rank <= 4096, place("rank"), ": must lie in 1 .. 4096, found ", rank);
+  check(std::isfinite(alpha) && alpha > 0, place("alpha"), ": must be above 0, found ", alpha);
+  check(!targets.empty(), place("targets"), ": must name at least one linear");
+  std::set<std::string> seen;
+  for (const auto& target : targets) {
+    check(!target.empty(), place("targets"), ": must not hold an empty name");
+    check(seen.insert(target).second, place("targets"), ": holds '", target, "' twice");
+  }
+}
+
+void attach_lora(Decoder& model, const LoraConfig& config) {
+  const std::vector<Linear*> linears = model.linears();
+  for (const auto& target : config.targets)
+    if (std::none_of(linears.begin(), linears.end(),
+                     [&](const Linear* l) { return matches(l->name, target); }))
+      fail_unmatched(target, linears);
+  for (const Linear* linear : linears)
+    check(linear->terms.empty(), "lora: ", linear->name,
+          " has an adapter already; merge or remove it before another is trained");
+  freeze(model);
+  for (Linear* linear : linears) {
+    if (std::none_of(config.targets.begin(), config.targets.end(),
+                     [&](const std::string& target) { return matches(linear->name, target); }))
+      continue;
+    const int64_t outputs = linear->weight.value.size(0), inputs = linear->weight.value.size(1);
+    LowRankTerm term;
+    term.lora_a = trainable(
+        linear->name + ".lora_A.weight",
+        start_values(linear->name, config.rank, inputs, static_cast<uint64_t>(config.seed)), model.dtype());
+    term.lora_b = trainable(linear->name + ".lora_B.weight", at::zeros({outputs, config.rank}, at::kFloat),
+                            model.dtype());
+    term.scale = scale_of(config);
+    linear->terms.push_back(std::move(term));
+  }
+}
+
+Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const std::string& base_model,
+                        const std::string& base_sha256,
+                        const std::vector<std::pair<std::string, at::Tensor>>& masters) {
+  std::map<std::string, at::Tensor> by_name(masters.begin(), masters.end());
+  const auto value = [&](const Parameter& p) {
+    const auto found = by_name.find(p.name);
+    const at::Tensor& tensor = found != by_name.end() ? found->second : p.value;
+    TORCH_INTERNAL_ASSERT(tensor.sizes() == p.value.sizes(), p.name);
+    return tensor.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  };
+  Adapter adapter;
+  adapter.config.rank = config.rank;
+  adapter.config.alpha = config.alpha;
+  adapter.config.use_rslora = config.rslora;
+  adapter.config.target_modules = config.targets;
+  std::sort(adapter.config.target_modules.begin(), adapter.config.target_modules.end());
+  adapter.config.base_model = base_model;
+  adapter.config.base_sha256 = base_sha256;
+  const auto add = [&](const Projection& projection) {
+    for (const Linear& linear : projection.linears) {
+      if (linear.terms.empty()) continue;
+      check(linear.terms.size() == 1, "lora: ", linear.name, " has ", linear.terms.size(),
+            " adapter terms, one can be saved");
+      adapter.modules.push_back({linear.name, value(linear.terms[0].lora_a), value(linear.terms[0].lora_b)});
+    }
+  };
+  for (const DecoderLayer& layer : model.layers) {
+    add(layer.qkv);
+    add(layer.o);
+    add(layer.gate_up);
+    add(layer.down);
+  }
+  check(!adapter.modules.empty(), "lora: the model has no adapter to save");
+  std::sort(adapter.modules.begin(), adapter.modules.end(),
+            [](const AdapterModule& a, const AdapterModule& b) { return a.module < b.module; });
+  return adapter;
+}
+
+}  // namespace decant

@@ -1,0 +1,114 @@
+// AdamW with clipping against torch.optim (conformance/golden/schedules/optim.safetensors), and the
+// optimizer's own laws.
+#include "train/optimizer.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/expect_error.h"
+#include "tests/support/shared.h"
+
+namespace decant {
+namespace {
+
+Parameter parameter(const std::string& name, const at::Tensor& value) {
+  return {name, value, at::zeros(value.sizes(), at::kFloat), true};
+}
+
+TEST(Optimizer, EqualsTorchWithClipping) {
+  DECANT_NEEDS_SHARED("conformance/golden/schedules/optim.safetensors");
+  const TensorFile golden(test::shared_folder() / "conformance/golden/schedules/optim.safetensors");
+  const at::Tensor gradients = golden.load("grads"), norms = golden.load("grad_norm");
+  for (const std::string decay : {"0.0", "0.1"}) {
+    Parameter p = parameter("w", golden.load("w0"));
+    OptimizerConfig config;
+    config.weight_decay = std::stod(decay);
+    Optimizer optimizer({&p}, config);
+    const at::Tensor expected = golden.load("adamw_wd" + decay + ".w");
+    ASSERT_EQ(expected.size(0), 6);
+    for (int64_t step = 0; step < 6; ++step) {
+      p.grad.copy_(gradients[step]);
+      const double norm = optimizer.step(1e-2);
+      EXPECT_NEAR(norm, norms[step].item<double>(), 1e-6 * norm);
+      EXPECT_LE((p.value - expected[step]).abs().max().item<double>(), 1e-6) << "step " << step;
+    }
+    for (const auto& [name, tensor] : optimizer.state()) {
+      if (name == "m.w") {
+        EXPECT_LE((tensor - golden.load("adamw_wd" + decay + ".exp_avg")).abs().max().item<double>(), 1e-7);
+      }
+      if (name == "v.w") {
+        EXPECT_LE((tensor - golden.load("adamw_wd" + decay + ".exp_avg_sq")).abs().max().item<double>(),
+                  1e-7);
+      }
+    }
+  }
+}
+
+TEST(Optimizer, NormsAndBiasesDoNotDecay) {
+  Parameter matrix = parameter("w", at::ones({2, 2})), bias = parameter("b", at::ones({2}));
+  OptimizerConfig config;
+  config.weight_decay = 0.5;
+  Optimizer optimizer({&matrix, &bias}, config);
+  optimizer.step(0.1);  // gradients are 0: only the decay moves anything
+  EXPECT_FLOAT_EQ(matrix.value[0][0].item<float>(), 0.95F);
+  EXPECT_FLOAT_EQ(bias.value[0].item<float>(), 1.0F);
+}
+
+TEST(Optimizer, SmallStepsAreNotLostInBf16) {
+  for (const Masters masters : {Masters::kFp32, Masters::kStochastic}) {
+    Parameter p = parameter("w", at::ones({64, 64}, at::kBFloat16));
+    OptimizerConfig config;
+    config.masters = masters;
+    config.max_gradient_norm = 0;
+    Optimizer optimizer({&p}, config);
+    for (int step = 0; step < 100; ++step) {
+      p.grad.fill_(1);
+      optimizer.step(1e-4);  // far less than bf16's spacing of 2^-8 below 1
+    }
+    EXPECT_NEAR(optimizer.master(0).to(at::kFloat).mean().item<double>(), 0.99, 1e-3);
+    EXPECT_NEAR(p.value.to(at::kFloat).mean().item<double>(), 0.99, 2.5e-3);  // bf16's spacing is 3.9e-3
+    EXPECT_EQ(optimizer.master(0).is_same(p.value), masters == Masters::kStochastic);
+  }
+}
+
+TEST(Optimizer, SavedAndLoadedGoesOnWithTheSameBits) {
+  for (const Masters masters : {Masters::kFp32, Masters::kStochastic})
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const auto file = test::scratch_folder() / "state.safetensors";
+      OptimizerConfig config;
+      config.masters = masters;
+      const at::Tensor start = at::sin(at::arange(0, 60, at::kFloat)).reshape({6, 10}).to(dtype);
+      Parameter a = parameter("w", start.clone()), b = parameter("w", start.clone());
+      Optimizer first({&a}, config);
+      const auto run = [](Optimizer& optimizer, Parameter& p, int begin, int end) {
+        for (int step = begin; step < end; ++step) {
+          p.grad.copy_(at::cos(at::arange(0, 60, at::kFloat) * (step + 1)).reshape({6, 10}));
+          optimizer.step(1e-2);
+        }
+      };
+      run(first, a, 0, 3);
+      write_tensors(file, first.state());
+      run(first, a, 3, 6);
+      Optimizer second({&b}, config);
+      second.load_state(TensorFile(file), 3);
+      run(second, b, 3, 6);
+      EXPECT_TRUE(at::equal(a.value, b.value));
+      EXPECT_TRUE(at::equal(first.master(0), second.master(0)));
+    }
+}
+
+TEST(Optimizer, RefusesAForeignState) {
+  const auto file = test::scratch_folder() / "state.safetensors";
+  Parameter p = parameter("w", at::ones({2, 3})), q = parameter("w", at::ones({3, 2})),
+            r = parameter("x", at::ones({2, 3}));
+  write_tensors(file, Optimizer({&p}, {}).state());
+  Optimizer other_shape({&q}, {}), other_name({&r}, {}), more({&p, &r}, {});
+  EXPECT_ERROR(other_shape.load_state(TensorFile(file), 1),
+               "'master.w' is F32 [2, 3], the model needs Float [3, 2]");
+  EXPECT_ERROR(other_name.load_state(TensorFile(file), 1), "the tensor 'master.x' is missing");
+  EXPECT_ERROR(more.load_state(TensorFile(file), 1), "holds 3 tensors, expected 6");
+  EXPECT_ERROR(Optimizer({&p, &p}, {}), "stands twice");
+}
+
+}  // namespace
+}  // namespace decant

@@ -1,0 +1,215 @@
+// The trainer's promises: kill and resume give the same bytes, another training is refused, NaN is named,
+// signals save.
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <limits>
+#include <string>
+
+#include "core/file.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/shared.h"
+#include "tests/train/tiny_training.h"
+#include "train/checkpoint.h"
+
+namespace decant {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Runs the helper program; kills it after `microseconds` when that is not 0. Returns the wait status.
+int run_tiny(const fs::path& folder, const char* dtype, const std::string& die_at,
+             useconds_t microseconds = 0) {
+  const std::string path = folder.string();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, 2);
+    ::execl(DECANT_TRAIN_TINY, "train_tiny", path.c_str(), dtype, die_at.empty() ? nullptr : die_at.c_str(),
+            nullptr);
+    ::_exit(127);
+  }
+  if (microseconds > 0) {
+    ::usleep(microseconds);
+    ::kill(child, SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+bool finished(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
+bool killed(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
+
+class Resume : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Resume, AfterAKillAtAnyStepGivesTheSameBytes) {
+  const auto folder = test::scratch_folder();
+  ASSERT_TRUE(finished(run_tiny(folder / "whole", GetParam(), "")));
+  const std::string weights = read_file(folder / "whole/weights.safetensors"),
+                    metrics = read_file(folder / "whole/metrics.jsonl");
+  ASSERT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 12);
+  const auto killed_folder = folder / "killed";
+  int kills = 0;
+  for (const char* step : {"0", "2", "4", "5", "7", "9", "11"}) {
+    if (std::string(step) == "7")
+      fs::remove_all(killed_folder / "checkpoint");  // a lost checkpoint: from the start
+    ASSERT_TRUE(killed(run_tiny(killed_folder, GetParam(), step))) << step;
+    ++kills;
+  }
+  EXPECT_EQ(kills, 7);
+  ASSERT_TRUE(finished(run_tiny(killed_folder, GetParam(), "")));
+  EXPECT_EQ(read_file(killed_folder / "weights.safetensors"), weights);
+  EXPECT_EQ(read_file(killed_folder / "metrics.jsonl"), metrics);
+  // Finished already: nothing is trained again, and the result is the same.
+  fs::remove(killed_folder / "weights.safetensors");
+  ASSERT_TRUE(finished(run_tiny(killed_folder, GetParam(), "0")));
+  EXPECT_EQ(read_file(killed_folder / "weights.safetensors"), weights);
+}
+
+TEST_P(Resume, AfterKillsAtRandomMomentsGivesTheSameBytes) {
+  const auto folder = test::scratch_folder();
+  ASSERT_TRUE(finished(run_tiny(folder / "whole", GetParam(), "")));
+  int kills = 0, status = 0;
+  for (int i = 0; i < 12; ++i) {
+    const auto moment = static_cast<useconds_t>(
+        20000 + 400000 * uniform(9, purpose_stream(Purpose::kTest, 0), static_cast<uint64_t>(i)));
+    status = run_tiny(folder / "killed", GetParam(), "", moment);
+    if (killed(status)) ++kills;
+    if (finished(status)) fs::remove(folder / "killed/weights.safetensors");
+  }
+  EXPECT_GT(kills, 0);
+  ASSERT_TRUE(finished(run_tiny(folder / "killed", GetParam(), "")));
+  for (const char* file : {"weights.safetensors", "metrics.jsonl"})
+    EXPECT_EQ(read_file(folder / "killed" / file), read_file(folder / "whole" / file)) << file;
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, Resume, ::testing::Values("fp32", "bf16"),
+                         [](const auto& info) { return std::string(info.param); });
+
+Decoder tiny() {
+  Decoder model = random_decoder(test::tiny_model_config(), Dtype::kFp32, 1);
+  make_trainable(model);
+  return model;
+}
+
+TEST(Trainer, RefusesToResumeAnotherTraining) {
+  const auto folder = test::scratch_folder();
+  Decoder model = tiny();
+  TrainConfig config = test::tiny_config();
+  const StepBatches batches = test::tiny_batches();
+  train(model, model.parameters(), batches, next_token_loss, config, folder);
+  const auto again = [&](const TrainConfig& changed) {
+    Decoder other = tiny();
+    train(other, other.parameters(), batches, next_token_loss, changed, folder);
+  };
+  TrainConfig changed = config;
+  changed.optimizer.learning_rate = 0.02;
+  EXPECT_ERROR(again(changed),
+               "the setting was 'optimizer: learning_rate: 0.01', is now 'optimizer: learning_rate: 0.02'");
+  changed = config;
+  changed.steps = 13;
+  EXPECT_ERROR(again(changed), "'steps: 13'");
+  changed = config;
+  changed.checkpoint_every = 5;  // does not affect results
+  again(changed);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(threads == 1 ? 2 : 1);
+  EXPECT_ERROR(again(config), "the machine (threads, instruction set) was");
+  at::set_num_threads(threads);
+  Decoder other = tiny();
+  auto fewer = other.parameters();
+  fewer.pop_back();
+  EXPECT_ERROR(train(other, fewer, batches, next_token_loss, config, folder), "the set of trained tensors");
+}
+
+TEST(Trainer, NamesTheFirstTensorThatIsNotFinite) {
+  Decoder model = tiny();
+  model.layers[1].down.linears[0].weight.value[0][0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_ERROR(train(model, model.parameters(), test::tiny_batches(), next_token_loss, test::tiny_config(),
+                     test::scratch_folder()),
+               "train: step 1: the loss is not finite; first bad tensor: the weight "
+               "'model.layers.1.mlp.down_proj.weight'; there is no checkpoint yet");
+}
+
+TEST(Trainer, NamesTheStepOfANanAndKeepsTheCheckpoint) {
+  const auto folder = test::scratch_folder();
+  Decoder model = tiny();
+  const Objective objective = [calls = 0](Decoder& m, const Batch& batch, const at::Tensor& hidden,
+                                          double scale, bool gradients) mutable {
+    ObjectiveResult result = next_token_loss(m, batch, hidden, scale, gradients);
+    if (++calls == 9) result.loss.d_hidden.fill_(std::numeric_limits<float>::infinity());
+    return result;
+  };
+  EXPECT_ERROR(train(model, model.parameters(), test::tiny_batches(), objective, test::tiny_config(), folder),
+               "train: step 5: the gradient norm is not finite; first bad tensor: the gradient of '");
+  EXPECT_TRUE(find_checkpoint(folder).has_value());
+  EXPECT_EQ(read_checkpoint_state(*find_checkpoint(folder)).step, 3);
+}
+
+TEST(Trainer, ASignalSavesAndAsksToTryAgain) {
+  const auto folder = test::scratch_folder();
+  const TrainConfig config = test::tiny_config();
+  Decoder undisturbed = tiny();
+  train(undisturbed, undisturbed.parameters(), test::tiny_batches(), next_token_loss, config,
+        folder / "whole");
+  {
+    Decoder model = tiny();
+    StepBatches batches = test::tiny_batches();
+    batches.step = [inner = batches.step](int64_t step) {
+      if (step == 4) ::raise(SIGTERM);
+      return inner(step);
+    };
+    try {
+      train(model, model.parameters(), batches, next_token_loss, config, folder / "stopped");
+      FAIL() << "no Error";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::kTryAgain);
+      EXPECT_THAT(e.what(), ::testing::HasSubstr("stopped by SIGTERM after step 5 of 12"));
+    }
+  }
+  Decoder model = tiny();
+  const auto result =
+      train(model, model.parameters(), test::tiny_batches(), next_token_loss, config, folder / "stopped");
+  EXPECT_EQ(result.steps, 12);
+  EXPECT_EQ(read_file(folder / "stopped/metrics.jsonl"), read_file(folder / "whole/metrics.jsonl"));
+  const auto a = model.parameters(), b = undisturbed.parameters();
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i]->value, b[i]->value)) << a[i]->name;
+}
+
+TEST(Trainer, RefusesAStepWithoutLossAndNothingToTrain) {
+  Decoder model = tiny();
+  StepBatches batches = test::tiny_batches();
+  batches.step = [](int64_t) { return std::vector<Batch>{make_batch({{1, 2, 3}}, {{0, 0, 0}})}; };
+  EXPECT_ERROR(
+      train(model, model.parameters(), batches, next_token_loss, test::tiny_config(), test::scratch_folder()),
+      "step 1: no token of its 3 has a loss weight");
+  EXPECT_ERROR(train(model, {}, batches, next_token_loss, test::tiny_config(), test::scratch_folder()),
+               "nothing is marked trainable");
+}
+
+TEST(Trainer, MastersComeBackForBf16) {
+  Decoder model = random_decoder(test::tiny_model_config(), Dtype::kBf16, 1);
+  make_trainable(model);
+  const auto result = train(model, model.parameters(), test::tiny_batches(), next_token_loss,
+                            test::tiny_config(), test::scratch_folder());
+  const auto parameters = model.parameters();
+  ASSERT_EQ(result.masters.size(), parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(result.masters[i].second.scalar_type(), at::kFloat);
+    EXPECT_TRUE(at::equal(result.masters[i].second.to(at::kBFloat16), parameters[i]->value));
+  }
+  EXPECT_LT(result.last_loss, 10);
+  EXPECT_GT(result.tokens_per_second, 0);
+}
+
+}  // namespace
+}  // namespace decant
