@@ -1,0 +1,205 @@
+// Tiny random models, tokenizer folders and adapters, from which the export tests make releases.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/adapter_file.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/model/load_model.h"
+#include "core/model/model_config.h"
+#include "core/random.h"
+
+namespace decant::test {
+
+constexpr int64_t kTinyRows = 320;  // of the embedding; the tokenizer has fewer ids
+
+inline const char* tiny_template() {
+  return "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+         "'<|im_end|>' + '\n'}}"
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+}
+
+// tokenizer.json of 3 special tokens, 256 bytes, some merges and an added <think>; grammar: smollm, gpt-2,
+// qwen2 or llama-bpe.
+inline Json tiny_tokenizer(const std::string& grammar = "smollm") {
+  Json vocab = Json::object(), added = Json::array(), merges = Json::array();
+  int64_t next = 0;
+  const auto add = [&](const std::string& token, bool special) {
+    added.push_back({{"id", next},
+                     {"content", token},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", special}});
+    vocab[token] = next++;
+  };
+  for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) add(token, true);
+  std::vector<std::string> letters(256);
+  for (int byte = 0, code = 256; byte < 256; ++byte) {
+    const bool itself = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const int letter = itself ? byte : code++;
+    letters[static_cast<size_t>(byte)] = letter < 128 ? std::string(1, static_cast<char>(letter))
+                                                      : std::string{static_cast<char>(0xC0 | (letter >> 6)),
+                                                                    static_cast<char>(0x80 | (letter & 63))};
+    vocab[letters[static_cast<size_t>(byte)]] = next++;
+  }
+  const std::string space = letters[' '];
+  const std::vector<std::pair<std::string, std::string>> pairs = {
+      {space, "t"}, {"h", "e"}, {space + "t", "he"}, {"i", "n"}, {"e", "r"},
+      {space, "p"}, {"a", "r"}, {"o", "r"},          {"l", "l"}, {"in", "g"}};
+  for (const auto& [left, right] : pairs) {
+    vocab[left + right] = next++;
+    merges.push_back(left + " " + right);
+  }
+  Json tokenizer = Json::object();
+  tokenizer["version"] = "1.0";
+  tokenizer["truncation"] = nullptr;
+  tokenizer["padding"] = nullptr;
+  added.push_back({{"id", next},
+                   {"content", "<think>"},
+                   {"single_word", false},
+                   {"lstrip", false},
+                   {"rstrip", false},
+                   {"normalized", false},
+                   {"special", false}});
+  tokenizer["added_tokens"] = added;
+  tokenizer["normalizer"] = grammar == "qwen2" ? Json{{"type", "NFC"}} : Json(nullptr);
+  const auto byte_level = [](bool regex) {
+    return Json{
+        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", regex}};
+  };
+  const auto split = [](const char* digits) {
+    return Json{{"type", "Split"},
+                {"pattern",
+                 {{"Regex", std::string(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|)") +
+                                digits + R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
+                {"behavior", "Isolated"},
+                {"invert", false}};
+  };
+  Json parts = Json::array();
+  if (grammar == "smollm") parts = {Json{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)};
+  if (grammar == "qwen2") parts = {split(R"(\p{N})"), byte_level(false)};
+  if (grammar == "llama-bpe") parts = {split(R"(\p{N}{1,3})"), byte_level(false)};
+  tokenizer["pre_tokenizer"] =
+      grammar == "gpt-2" ? byte_level(true) : Json{{"type", "Sequence"}, {"pretokenizers", parts}};
+  tokenizer["post_processor"] = nullptr;
+  tokenizer["decoder"] = byte_level(true);
+  tokenizer["model"] = Json{{"type", "BPE"},
+                            {"dropout", nullptr},
+                            {"unk_token", nullptr},
+                            {"continuing_subword_prefix", nullptr},
+                            {"end_of_word_suffix", nullptr},
+                            {"fuse_unk", false},
+                            {"byte_fallback", false},
+                            {"ignore_merges", false},
+                            {"vocab", vocab},
+                            {"merges", merges}};
+  return tokenizer;
+}
+
+// The folder of the model that a release comes from.
+inline void write_tiny_tokenizer(const std::filesystem::path& folder, const std::string& grammar = "smollm") {
+  std::filesystem::create_directories(folder);
+  write_json(folder / "tokenizer.json", tiny_tokenizer(grammar));
+  write_json(folder / "tokenizer_config.json", Json{{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                                    {"add_bos_token", false},
+                                                    {"bos_token", "<|im_start|>"},
+                                                    {"eos_token", "<|im_end|>"},
+                                                    {"pad_token", "<|im_end|>"},
+                                                    {"clean_up_tokenization_spaces", false},
+                                                    {"chat_template", tiny_template()}});
+  write_json(folder / "special_tokens_map.json",
+             Json{{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}, {"pad_token", "<|im_end|>"}});
+  write_json(folder / "generation_config.json", Json{{"bos_token_id", 1},
+                                                     {"eos_token_id", 2},
+                                                     {"pad_token_id", 2},
+                                                     {"temperature", 0.6},
+                                                     {"do_sample", true}});
+  write_file(folder / "chat_template.jinja", tiny_template());
+}
+
+inline Json tiny_config(const std::string& family, Json changes = Json::object()) {
+  const std::string name = family == "llama"   ? "LlamaForCausalLM"
+                           : family == "qwen2" ? "Qwen2ForCausalLM"
+                           : family == "qwen3" ? "Qwen3ForCausalLM"
+                                               : "MistralForCausalLM";
+  Json config = {{"architectures", Json::array({name})},
+                 {"model_type", family},
+                 {"vocab_size", kTinyRows},
+                 {"hidden_size", 64},
+                 {"intermediate_size", 96},
+                 {"num_hidden_layers", 2},
+                 {"num_attention_heads", 4},
+                 {"num_key_value_heads", 2},
+                 {"max_position_embeddings", 256},
+                 {"rms_norm_eps", 1e-5},
+                 {"hidden_act", "silu"},
+                 {"tie_word_embeddings", false},
+                 {"rope_theta", 10000.0},
+                 {"bos_token_id", 1},
+                 {"eos_token_id", 2},
+                 {"torch_dtype", "float32"}};
+  if (family == "qwen3") config["head_dim"] = 32;
+  if (family == "mistral") config["sliding_window"] = 8;
+  for (const auto& [key, value] : changes.items()) config[key] = value;
+  return config;
+}
+
+// Weights large enough that every part matters: a wrong rope, a lost bias or a permuted row shows in the
+// log-probabilities.
+inline Decoder tiny_decoder(const Json& config, uint64_t seed = 1) {
+  Decoder model = random_decoder(parse_model_config(config, "tiny config.json"), Dtype::kFp32, seed, 0.15);
+  uint64_t index = 0;
+  for (Parameter* parameter : model.parameters()) {
+    ++index;
+    if (parameter->value.dim() != 1) continue;
+    const bool norm = parameter->name.find("norm") != std::string::npos;
+    at::Tensor value = at::empty_like(parameter->value);
+    for (int64_t i = 0; i < value.numel(); ++i)
+      value.data_ptr<float>()[i] = static_cast<float>(
+          (norm ? 1.0 : 0.0) +
+          0.3 * standard_normal(seed, purpose_stream(Purpose::kTest, index), static_cast<uint64_t>(i)));
+    parameter->value.copy_(value);
+  }
+  return model;
+}
+
+inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora) {
+  Adapter adapter;
+  adapter.config.rank = 4;
+  adapter.config.alpha = 8;
+  adapter.config.use_rslora = rslora;
+  adapter.config.base_model = "tiny";
+  adapter.config.target_modules = {"down_proj", "k_proj", "q_proj"};
+  uint64_t index = 0;
+  const auto random = [&](std::vector<int64_t> shape) {
+    at::Tensor out = at::empty(shape, at::kFloat);
+    ++index;
+    for (int64_t i = 0; i < out.numel(); ++i)
+      out.data_ptr<float>()[i] = static_cast<float>(
+          0.1 * standard_normal(seed, purpose_stream(Purpose::kTest, index), static_cast<uint64_t>(i)));
+    return out;
+  };
+  for (const Parameter* parameter : model.parameters()) {
+    const std::string& name = parameter->name;
+    if (!name.ends_with(".weight") || parameter->value.dim() != 2) continue;
+    const std::string module = name.substr(0, name.size() - 7);
+    const std::string last = module.substr(module.rfind('.') + 1);
+    if (last != "down_proj" && last != "k_proj" && last != "q_proj") continue;
+    adapter.modules.push_back(
+        {module, random({4, parameter->value.size(1)}), random({parameter->value.size(0), 4})});
+  }
+  std::sort(adapter.modules.begin(), adapter.modules.end(),
+            [](const AdapterModule& a, const AdapterModule& b) { return a.module < b.module; });
+  return adapter;
+}
+
+}  // namespace decant::test
