@@ -80,22 +80,22 @@ void GgufHeader::add_i32s(std::string_view key, const std::vector<int32_t>& valu
   for (const int32_t value : values) append(pairs_, value);
 }
 
-uint64_t GgufHeader::tensor_bytes(const std::vector<int64_t>& shape, GgmlType type) {
+uint64_t GgufHeader::tensor_bytes(const std::vector<int64_t>& shape, GgufTensorType type) {
   uint64_t elements = 1;
   for (const int64_t size : shape) elements *= static_cast<uint64_t>(size);
   switch (type) {
-    case GgmlType::kF32:
+    case GgufTensorType::kF32:
       return elements * 4;
-    case GgmlType::kF16:
-    case GgmlType::kBf16:
+    case GgufTensorType::kF16:
+    case GgufTensorType::kBf16:
       return elements * 2;
-    case GgmlType::kQ8_0:
+    case GgufTensorType::kQ8_0:
       return elements / kQ8Block * kQ8BlockBytes;
   }
   throw std::logic_error("no such ggml type");
 }
 
-void GgufHeader::add_tensor(const std::string& name, const std::vector<int64_t>& shape, GgmlType type) {
+void GgufHeader::add_tensor(const std::string& name, const std::vector<int64_t>& shape, GgufTensorType type) {
   check(name.size() < 64, "GGUF: the tensor name '", name, "' has ", name.size(),
         " bytes, ggml takes at most 63");
   check(!shape.empty() && shape.size() <= 4, "GGUF: tensor '", name, "' has ", shape.size(),

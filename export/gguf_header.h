@@ -9,7 +9,7 @@
 
 namespace decant {
 
-enum class GgmlType : uint32_t { kF32 = 0, kF16 = 1, kQ8_0 = 8, kBf16 = 30 };
+enum class GgufTensorType : uint32_t { kF32 = 0, kF16 = 1, kQ8_0 = 8, kBf16 = 30 };
 
 class GgufHeader {
  public:
@@ -26,9 +26,9 @@ class GgufHeader {
 
   // Shape in torch's order. Error when the name is too long for ggml (64 bytes) or the shape has more than 4
   // dimensions.
-  void add_tensor(const std::string& name, const std::vector<int64_t>& shape, GgmlType type);
+  void add_tensor(const std::string& name, const std::vector<int64_t>& shape, GgufTensorType type);
   // Bytes of tensor data of that shape and type.
-  static uint64_t tensor_bytes(const std::vector<int64_t>& shape, GgmlType type);
+  static uint64_t tensor_bytes(const std::vector<int64_t>& shape, GgufTensorType type);
 
   // Everything up to the first tensor's data, padded.
   std::string bytes() const;

@@ -22,7 +22,7 @@ struct PlannedTensor {
   std::string name;
   at::Tensor value;   // as in the model
   int64_t heads = 0;  // rows of so many heads are permuted; 0: none
-  GgmlType type = GgmlType::kF32;
+  GgufTensorType type = GgufTensorType::kF32;
 };
 
 const char* architecture(Family family) {
@@ -76,17 +76,18 @@ std::string gguf_name(const std::string& name) {
   fail("GGUF has no name for the tensor '", name, "'");
 }
 
-GgmlType tensor_type(GgufType type, const std::vector<int64_t>& shape) {
-  if (shape.size() == 1) return GgmlType::kF32;
+GgufTensorType tensor_type(GgufType type, const std::vector<int64_t>& shape) {
+  if (shape.size() == 1) return GgufTensorType::kF32;
   switch (type) {
     case GgufType::kF32:
-      return GgmlType::kF32;
+      return GgufTensorType::kF32;
     case GgufType::kF16:
-      return GgmlType::kF16;
+      return GgufTensorType::kF16;
     case GgufType::kBf16:
-      return GgmlType::kBf16;
+      return GgufTensorType::kBf16;
     case GgufType::kQ8_0:
-      return shape.back() % static_cast<int64_t>(kQ8Block) == 0 ? GgmlType::kQ8_0 : GgmlType::kF16;
+      return shape.back() % static_cast<int64_t>(kQ8Block) == 0 ? GgufTensorType::kQ8_0
+                                                                : GgufTensorType::kF16;
   }
   fail("no such GGUF type");
 }
@@ -202,7 +203,7 @@ std::vector<PlannedTensor> plan_tensors(const Decoder& model, GgufType type) {
   const bool permuted = config.family == Family::kLlama || config.family == Family::kMistral;
   std::vector<PlannedTensor> plan;
   if (config.rope.kind == RopeConfig::Kind::kLlama3)
-    plan.push_back({"rope_freqs.weight", llama3_rope_factors(config), 0, GgmlType::kF32});
+    plan.push_back({"rope_freqs.weight", llama3_rope_factors(config), 0, GgufTensorType::kF32});
   for (const Parameter* parameter : model.parameters()) {
     PlannedTensor tensor{gguf_name(parameter->name), parameter->value, 0,
                          tensor_type(type, parameter->value.sizes().vec())};
@@ -231,11 +232,11 @@ void write_rows(AtomicFile& file, const PlannedTensor& tensor, const at::Tensor&
   std::string out(GgufHeader::tensor_bytes({columns}, tensor.type), '\0');
   const float* x = value.const_data_ptr<float>();
   for (int64_t row = 0; row < rows; ++row, x += n) {
-    if (tensor.type == GgmlType::kF32) {
+    if (tensor.type == GgufTensorType::kF32) {
       file.write({reinterpret_cast<const char*>(x), n * sizeof(float)});
       continue;
     }
-    if (tensor.type == GgmlType::kQ8_0) {
+    if (tensor.type == GgufTensorType::kQ8_0) {
       quantize_q8_0(x, n, out.data());
       for (size_t block = 0; block < n / kQ8Block; ++block) {
         const auto high = static_cast<unsigned char>(out[block * kQ8BlockBytes + 1]);
@@ -245,8 +246,8 @@ void write_rows(AtomicFile& file, const PlannedTensor& tensor, const at::Tensor&
       }
     } else {
       for (size_t i = 0; i < n; ++i) {
-        const uint16_t bits = tensor.type == GgmlType::kF16 ? f16_bits(x[i]) : bf16_bits(x[i]);
-        if (tensor.type == GgmlType::kF16 && (bits & 0x7c00u) == 0x7c00u)
+        const uint16_t bits = tensor.type == GgufTensorType::kF16 ? f16_bits(x[i]) : bf16_bits(x[i]);
+        if (tensor.type == GgufTensorType::kF16 && (bits & 0x7c00u) == 0x7c00u)
           fail(path.string(), ": tensor '", tensor.name, "' holds ", x[i],
                ", which F16 cannot (largest 65504); export it as bf16");
         out[2 * i] = static_cast<char>(bits & 0xff);

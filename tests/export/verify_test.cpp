@@ -373,7 +373,7 @@ TEST(Verify, CatchesDefectsOfShards) {
   const std::vector<Defect> defects = {
       {"shard missing", [first](const fs::path& r) { fs::remove(first(r)); }, "model", "is missing"},
       {"shard truncated", [first](const fs::path& r) { fs::resize_file(first(r), 200); }, "model",
-       "bytes in a file of 200"},
+       "ends at byte"},
       {"index says another shard", index([](Json& i) {
          auto& map = i["weight_map"];
          map.begin().value() = std::prev(map.end()).value();

@@ -1,0 +1,79 @@
+// Makes the releases that the interop scripts load with other people's programs:
+//   make_releases FOLDER [SMOLLM2.gguf]
+// FOLDER/<case>/release for tiny random models of every family, and SmolLM2 when its GGUF is given. The
+// numbers to compare with are each release's golden.jsonl: log-probabilities of the model in memory.
+#include <cstdio>
+#include <exception>
+
+#include "data_pipeline/tokenizer_files.h"
+#include "export/release.h"
+#include "tests/support/tiny_release.h"
+
+namespace {
+
+using namespace decant;
+using test::tiny_config;
+namespace fs = std::filesystem;
+
+void make(const fs::path& folder, const Decoder& model, const fs::path& tokenizer,
+          std::vector<GgufType> gguf) {
+  ExportConfig settings;
+  settings.name = "model";
+  settings.gguf = std::move(gguf);
+  settings.max_shard_bytes =
+      model.config.hidden_size == 72 ? 40'000 : 5'000'000'000;  // one of them in shards
+  export_release(
+      model, tokenizer,
+      {{"plain", test::tiny_adapter(model, 7, false)}, {"rslora", test::tiny_adapter(model, 8, true)}},
+      settings, folder / "release");
+  std::printf("%s\n", folder.filename().c_str());
+}
+
+void make_tiny(const fs::path& out, const char* name, const Json& config, const char* grammar) {
+  test::write_tiny_tokenizer(out / name / "tokenizer", grammar);
+  // llama.cpp knows no sliding window in a llama model, and its context is then shorter than the golden
+  // texts.
+  const bool windowed = config.contains("sliding_window");
+  make(out / name, test::tiny_decoder(config, 3), out / name / "tokenizer",
+       windowed ? std::vector<GgufType>{}
+                : std::vector<GgufType>{GgufType::kF32, GgufType::kF16, GgufType::kBf16, GgufType::kQ8_0});
+}
+
+void make_all(const fs::path& out, const char* smollm2) {
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 64}};
+  const Json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}};
+  make_tiny(out, "llama", tiny_config("llama"), "smollm");
+  make_tiny(out, "llama_tied_sharded",
+            tiny_config("llama", {{"hidden_size", 72},
+                                  {"num_attention_heads", 9},
+                                  {"num_key_value_heads", 3},
+                                  {"tie_word_embeddings", true}}),
+            "gpt-2");
+  make_tiny(out, "llama3", tiny_config("llama", {{"rope_scaling", llama3}, {"rope_theta", 500000.0}}),
+            "llama-bpe");
+  make_tiny(out, "qwen2", tiny_config("qwen2", {{"rope_theta", 1000000.0}}), "qwen2");
+  make_tiny(out, "qwen2_yarn", tiny_config("qwen2", {{"rope_scaling", yarn}}), "qwen2");
+  make_tiny(out, "qwen3", tiny_config("qwen3"), "qwen2");
+  make_tiny(out, "mistral", tiny_config("mistral"), "smollm");
+  if (smollm2 == nullptr) return;
+  import_gguf_tokenizer_files(smollm2, out / "smollm2" / "tokenizer");
+  make(out / "smollm2", import_gguf(smollm2, Dtype::kBf16), out / "smollm2" / "tokenizer",
+       {GgufType::kF16, GgufType::kQ8_0});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    if (argc != 2 && argc != 3) return 2;
+    make_all(argv[1], argc == 3 ? argv[2] : nullptr);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

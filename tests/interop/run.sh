@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs one interop step with the peers that are on this machine; exit 77: not there.
+#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+step=$1 releases=$2
+case $step in
+  make)
+    rm -rf "$releases"
+    mkdir -p "$releases"
+    demo=$4/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    if [ -f "$demo" ]; then "$3" "$releases" "$demo"; else "$3" "$releases"; fi
+    ;;
+  transformers)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    exec "$python" "$here/transformers_test.py" "$releases"
+    ;;
+  llama_cpp)
+    command -v node >/dev/null || { echo "skipped: no node"; exit 77; }
+    exec node "$here/llama_cpp_test.mjs" "$releases" "${DECANT_NODE_MODULES:-$3/node/node_modules}"
+    ;;
+esac
