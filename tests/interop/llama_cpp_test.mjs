@@ -13,8 +13,9 @@ if (!modules || !fs.existsSync(entry)) {
 const {getLlama} = await import(pathToFileURL(entry));
 const llama = await getLlama({gpu: false, build: "never", maxThreads: 1, logLevel: "error"});
 
-// The same weights in F32, F16 or BF16; activations of a quantized or 16-bit product are rounded by llama.cpp itself.
-const tolerance = {F32: {mean: 1e-4, largest: 1e-3}, F16: {mean: 1e-3, largest: 1e-2}, BF16: {mean: 5e-2, largest: 1.0}, Q8_0: {mean: 5e-2, largest: 1.0}};
+// F32 files have the weights of golden.jsonl, and llama.cpp computes with them in F32 (F32 key/value cache). In the others it rounds
+// the activations of each product to F16, BF16 or Q8_0 as well, so they only say that nothing is wrong in kind.
+const tolerance = {F32: {mean: 1e-4, largest: 1e-3}, F16: {mean: 5e-3, largest: 5e-2}, BF16: {mean: 5e-2, largest: 1.0}, Q8_0: {mean: 0.3, largest: 3.0}};
 const problems = [];
 let files = 0;
 
@@ -31,7 +32,7 @@ for (const name of fs.readdirSync(folder).sort()) {
       if (!same) problems.push(`${name}/${file}: other ids for ${JSON.stringify(line.text)}: ${ids.slice(0, 20)} instead of ${line.ids.slice(0, 20)}`);
       texts += 1;
     }
-    const context = await model.createContext({contextSize: 256, batchSize: 256, threads: 1, sequences: 1});
+    const context = await model.createContext({contextSize: 256, batchSize: 256, threads: 1, sequences: 1, flashAttention: false, experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32"});
     const sequence = context.getSequence();
     let sum = 0, count = 0, largest = 0;
     for (const line of lines) {

@@ -62,7 +62,7 @@ void make_all(const fs::path& out, const char* smollm2) {
   if (smollm2 == nullptr) return;
   import_gguf_tokenizer_files(smollm2, out / "smollm2" / "tokenizer");
   make(out / "smollm2", import_gguf(smollm2, Dtype::kBf16), out / "smollm2" / "tokenizer",
-       {GgufType::kF16, GgufType::kQ8_0});
+       {GgufType::kF32, GgufType::kF16, GgufType::kQ8_0});
 }
 
 }  // namespace

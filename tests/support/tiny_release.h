@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -156,6 +157,7 @@ inline Json tiny_config(const std::string& family, Json changes = Json::object()
 // Weights large enough that every part matters: a wrong rope, a lost bias or a permuted row shows in the
 // log-probabilities.
 inline Decoder tiny_decoder(const Json& config, uint64_t seed = 1) {
+  at::set_num_threads(1);  // matrices this small gain nothing from more
   Decoder model = random_decoder(parse_model_config(config, "tiny config.json"), Dtype::kFp32, seed, 0.15);
   uint64_t index = 0;
   for (Parameter* parameter : model.parameters()) {
