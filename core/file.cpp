@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -173,9 +174,17 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
     fs::remove_all(temporary, ignored);
     throw;
   }
-  // A folder cannot be renamed over a filled one: the old one steps aside first.
-  if (fs::exists(path) && ::rename(path.c_str(), old.c_str()) != 0)
-    fail_writing(path, "rename the old folder");
+  // A folder cannot be renamed over a filled one. Exchanging the two names has no moment without a folder; a
+  // file system that cannot (EINVAL, ENOSYS) gets two renames.
+  if (fs::exists(path)) {
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
+      fsync_path(parent_of(path), O_RDONLY | O_DIRECTORY);
+      fs::remove_all(temporary);
+      return;
+    }
+    if (errno != EINVAL && errno != ENOSYS) fail_writing(path, "exchange with the new folder");
+    if (::rename(path.c_str(), old.c_str()) != 0) fail_writing(path, "rename the old folder");
+  }
   if (::rename(temporary.c_str(), path.c_str()) != 0) fail_writing(path, "rename");
   fsync_path(parent_of(path), O_RDONLY | O_DIRECTORY);
   fs::remove_all(old);
