@@ -27,7 +27,7 @@ std::string reason() { return std::strerror(errno); }
 [[noreturn]] void fail_writing(const fs::path& path, const char* what) {
   const int error = errno;
   const std::string message = concat(path.string(), ": cannot ", what, ": ", std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT)
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG)
     fail_try_again(message, "; make room and run the same command again");
   fail(message);
 }

@@ -1,5 +1,7 @@
 #include "recipes/chain.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -10,6 +12,7 @@
 #include "data_pipeline/tokenizer.h"
 #include "recipes/open_model.h"
 #include "recipes/verbs.h"
+#include "train/trainer.h"
 
 namespace decant {
 
@@ -65,8 +68,8 @@ void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
     log_info(key.step, ": done");
   else
     log_info(key.step, ": nothing to do");
-  figures[key.step] = outcome.manifest.contains("figures") ? outcome.manifest["figures"] : outcome.manifest;
-  fs::remove_all(run.step_path(key.step) / "checkpoint");
+  figures[key.step] = outcome.manifest["figures"];
+  remove_checkpoints(run.step_path(key.step));
 }
 
 fs::path Chain::model_of(const std::string& model) const {
@@ -99,9 +102,16 @@ std::vector<std::string> Chain::tenants() const {
 
 std::string Chain::tokenizer_sha256() const { return load_tokenizer(model_folder)->sha256(); }
 
-std::string Chain::template_sha256() const {
-  if (recipe.corpus->template_name == "plain") return plain_template()->sha256();
-  return open_chat_template(model_folder)->sha256();
+std::string Chain::template_sha256() const { return recipe_chat_template(recipe, model_folder)->sha256(); }
+
+fs::path Chain::conversations(const std::string& split, const std::string& tenant) const {
+  return run.step_path("corpus") / "conversations" / split / (tenant + ".jsonl");
+}
+
+std::string Chain::precision() const { return dtype == Dtype::kBf16 ? "dtype: bf16\n" : "dtype: fp32\n"; }
+
+std::unique_ptr<ChatTemplate> recipe_chat_template(const Recipe& recipe, const fs::path& model) {
+  return recipe.corpus->template_name == "plain" ? plain_template() : open_chat_template(model);
 }
 
 void run_chain(const LoadedRecipe& loaded, const std::string& only) {
@@ -113,6 +123,7 @@ void run_chain(const LoadedRecipe& loaded, const std::string& only) {
     check(present, loaded.file.string(), ": the recipe has no section '", only, "'");
   }
   check_recipe(loaded);
+  set_run_threads(at::get_num_threads());
   RunDirectory run(loaded.run_folder());
   open_log_file(run.path() / "log.jsonl");
   write_file(run.path() / "recipe.resolved.yaml", resolved_recipe(loaded));

@@ -6,12 +6,14 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/json.h"
 #include "core/model/load_model.h"
 #include "core/run_directory.h"
+#include "data_pipeline/chat_template.h"
 #include "recipes/recipe_config.h"
 
 namespace decant {
@@ -43,6 +45,8 @@ class Chain {
   std::string digest_of_step(const std::string& step) const;  // of its manifest
   std::filesystem::path shards(const std::string& split, const std::string& tenant) const;
   std::vector<std::string> tenants() const;  // of the corpus, sorted
+  std::filesystem::path conversations(const std::string& split, const std::string& tenant) const;
+  std::string precision() const;  // of the models, as part of a step's key
   std::string tokenizer_sha256() const;
   std::string template_sha256() const;
 
@@ -72,8 +76,8 @@ void run_chain(const LoadedRecipe& loaded, const std::string& only);
 // against the model. Returns the model's configuration.
 ModelConfig check_recipe(const LoadedRecipe& loaded);
 
-// The files that corpus.inputs stand for, sorted. Error for an input that matches none.
-std::vector<std::filesystem::path> corpus_files(const LoadedRecipe& loaded);
+// The template of the recipe's corpus: the model's, or plain.
+std::unique_ptr<ChatTemplate> recipe_chat_template(const Recipe& recipe, const std::filesystem::path& model);
 
 // Tables of a finished run: text for standard output and a static page.
 struct ReportSection {

@@ -1,11 +1,10 @@
 // What can be known to be wrong before a weight is read.
-#include <glob.h>
-
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/tensor_file.h"
 #include "data_pipeline/chat_template.h"
+#include "data_pipeline/read_jsonl.h"
 #include "data_pipeline/tokenizer.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "recipes/chain.h"
@@ -17,15 +16,6 @@ namespace decant {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::vector<fs::path> matches(const fs::path& pattern) {
-  glob_t found{};
-  std::vector<fs::path> paths;
-  if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
-    for (size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
-  ::globfree(&found);
-  return paths;
-}
 
 void check_layers(const LoadedRecipe& loaded, const ModelConfig& config) {
   if (!loaded.recipe.distill) return;
@@ -61,7 +51,7 @@ void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
   if (r.distill) batch("distill.train.batch", r.distill->train.batch);
   if (r.train) batch("train.batch", r.train->train.batch);
   if (r.lora) batch("lora.train.batch", r.lora->train.batch);
-  if (r.distill && r.distill->generate.prompts > 0)
+  if (r.distill && r.distill->generate.answers > 0)
     check(r.distill->generate.sampling.max_new_tokens < row,
           loaded.place("distill.generate.sampling.max_new_tokens"), " is ",
           r.distill->generate.sampling.max_new_tokens,
@@ -89,32 +79,6 @@ ModelConfig check_model(const std::string& place, const fs::path& path, bool tem
 
 }  // namespace
 
-std::vector<fs::path> corpus_files(const LoadedRecipe& loaded) {
-  const auto& inputs = loaded.recipe.corpus->inputs;
-  check(!inputs.empty(), loaded.place("corpus.inputs"),
-        " is missing: the files of conversations, such as [corpus/*.jsonl]");
-  std::vector<fs::path> files;
-  for (const auto& input : inputs) {
-    const auto found = matches(loaded.resolve(input));
-    check(!found.empty(), loaded.place("corpus.inputs"), ": no file matches ",
-          loaded.resolve(input).string());
-    for (const auto& path : found) {
-      if (!fs::is_directory(path)) {
-        files.push_back(path);
-        continue;
-      }
-      const size_t before = files.size();
-      for (const auto& entry : fs::recursive_directory_iterator(path))
-        if (entry.is_regular_file() && entry.path().extension() == ".jsonl") files.push_back(entry.path());
-      check(files.size() > before, loaded.place("corpus.inputs"), ": the folder ", path.string(),
-            " holds no .jsonl file");
-    }
-  }
-  std::sort(files.begin(), files.end());
-  files.erase(std::unique(files.begin(), files.end()), files.end());
-  return files;
-}
-
 ModelConfig check_recipe(const LoadedRecipe& loaded) {
   const Recipe& r = loaded.recipe;
   const bool templated = r.corpus && r.corpus->template_name != "plain";
@@ -134,7 +98,11 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   if (r.train) other("train.model", r.train->model);
   if (r.lora) other("lora.model", r.lora->model);
   if (r.export_) other("export.model", r.export_->model);
-  if (r.corpus) corpus_files(loaded);
+  if (r.corpus) {
+    check(!r.corpus->inputs.empty(), loaded.place("corpus.inputs"),
+          " is missing: the files of conversations, such as [corpus/*.jsonl]");
+    expand_inputs(r.corpus->inputs, loaded.folder);
+  }
   check_layers(loaded, config);
   check_targets(loaded);
   check_lengths(loaded, config);

@@ -1,13 +1,14 @@
-// Distillation: the teacher's answers, the rows made of them, the student trained on them.
+// Distillation: the teacher's answers and the rows made of them, then the student trained on those.
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/model/generate.h"
 #include "core/progress.h"
-#include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer_files.h"
+#include "distill/answer_checks.h"
 #include "distill/distill_loss.h"
 #include "distill/generation_store.h"
 #include "recipes/import_model.h"
@@ -44,8 +45,7 @@ std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& conf
                                                                   : open_chat_template(chain.model_folder);
   std::vector<std::vector<Conversation>> by_tenant;
   for (const auto& tenant : chain.tenants())
-    by_tenant.push_back(
-        read_conversations(chain.run.step_path("corpus") / "conversations" / "train" / (tenant + ".jsonl")));
+    by_tenant.push_back(read_conversations(chain.conversations("train", tenant)));
   const int64_t longest = chain.recipe.corpus->sequence_length - config.sampling.max_new_tokens;
   std::vector<Prompt> prompts;
   for (size_t i = 0, left = 1; left > 0; ++i) {
@@ -53,7 +53,7 @@ std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& conf
     for (const auto& conversations : by_tenant) {
       if (i >= conversations.size()) continue;
       ++left;
-      if (static_cast<int64_t>(prompts.size()) >= config.prompts) return prompts;
+      if (static_cast<int64_t>(prompts.size()) >= config.answers) return prompts;
       const auto messages = question(conversations[i]);
       if (messages.empty()) continue;
       Prompt prompt{conversations[i].id, conversations[i].tenant, "",
@@ -72,7 +72,11 @@ std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& conf
 
 uint64_t sample_key(const std::string& key) { return std::stoull(key.substr(0, 16), nullptr, 16); }
 
-Json write_answers(Chain& chain, const std::string& model_digest, const fs::path& folder) {
+// Answers on disk under folder/answers.jsonl, whatever a killed run left there included. An answer becomes a
+// document as it was sampled: the same ids, the loss on what the teacher wrote. Empty and looping answers
+// teach nothing good and are left out.
+std::vector<ShardDocument> teacher_answers(Chain& chain, const std::string& model_digest,
+                                           const fs::path& folder, Json& figures) {
   const AnswersConfig& config = chain.recipe.distill->generate;
   const auto prompts = choose_prompts(chain, config, model_digest);
   const auto tokenizer = load_tokenizer(chain.model_folder);
@@ -95,54 +99,49 @@ Json write_answers(Chain& chain, const std::string& model_digest, const fs::path
       const auto results = generate(teacher, requests, config.sampling, stop, config.batch_size);
       for (size_t i = begin; i < end; ++i) {
         const auto& result = results[i - begin];
+        const bool stopped = result.reason == StopReason::kStopToken;
+        const std::string text = utf8_text(tokenizer->decode(result.tokens, true));
         Json record;
         record["id"] = open[i]->id;
         record["tenant"] = open[i]->tenant;
-        record["prompt"] = open[i]->ids;
         record["answer"] = result.tokens;
-        record["stopped"] = result.reason == StopReason::kStopToken;
-        record["text"] = tokenizer->decode(result.tokens, true);
+        record["fault"] = answer_fault_name(check_answer(result.tokens, stopped, text));
+        record["usable"] = usable(check_answer(result.tokens, stopped, text));
+        record["text"] = text;
         store.add(open[i]->key, record);
       }
       progress.update(static_cast<int64_t>(prompts.size() - open.size() + end));
     }
   }
   store.finish(keys);
-  int64_t tokens = 0;
-  for (const auto& key : keys) tokens += static_cast<int64_t>((*store.find(key))["answer"].size());
-  Json figures;
-  figures["answers"] = keys.size();
-  figures["answer_tokens"] = tokens;
-  figures["keys"] = keys;
-  return figures;
-}
-
-// An answer becomes a document as it was sampled: the same ids, the loss on what the teacher wrote.
-std::vector<ShardDocument> answer_documents(const Chain& chain) {
-  const GenerationStore store(chain.run.step_path("distill/answers") / "answers.jsonl");
   std::vector<ShardDocument> documents;
-  for (const auto& key : chain.figures.at("distill/answers")["keys"]) {
-    const Json* record = store.find(key.get<std::string>());
-    check(record != nullptr, "distill/answers/answers.jsonl: answer ", key.get<std::string>(),
-          " is missing; remove the folder and run again");
+  int64_t tokens = 0;
+  std::map<std::string, int64_t> faults;
+  for (const auto& prompt : prompts) {
+    const Json& record = *store.find(prompt.key);
+    ++faults[record["fault"].get<std::string>()];
+    if (!record["usable"].get<bool>()) continue;
     ShardDocument document;
-    document.id = "answer/" + (*record)["id"].get<std::string>();
-    for (const auto& id : (*record)["prompt"]) {
-      document.tokens.push_back(id.get<uint32_t>());
-      document.loss_weight.push_back(0);
-    }
-    for (const auto& id : (*record)["answer"]) {
+    document.id = "answer/" + prompt.id;
+    document.tokens.assign(prompt.ids.begin(), prompt.ids.end());
+    document.loss_weight.assign(prompt.ids.size(), 0);
+    for (const auto& id : record["answer"]) {
       document.tokens.push_back(id.get<uint32_t>());
       document.loss_weight.push_back(255);
+      ++tokens;
     }
     documents.push_back(std::move(document));
   }
+  figures["answers"] = prompts.size();
+  figures["answers_kept"] = documents.size();
+  figures["answer_tokens"] = tokens;
+  for (const auto& [fault, n] : faults) figures["faults"][fault] = n;
   return documents;
 }
 
 Json train_student(Chain& chain, const fs::path& folder) {
   const DistillSection& section = *chain.recipe.distill;
-  Decoder teacher = load_model(chain.model_folder, chain.dtype);
+  const Decoder teacher = load_model(chain.model_folder, chain.dtype);
   Decoder student = keep_layers(teacher, section.student.keep_layers);
   make_trainable(student);
   const Objective objective = [&](Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale,
@@ -166,27 +165,24 @@ Json train_student(Chain& chain, const fs::path& folder) {
 void distill_steps(Chain& chain) {
   const DistillSection& section = *chain.recipe.distill;
   const std::string model = chain.digest_of("@model");
-  const std::string corpus = chain.digest_of_step("corpus");
-  StepKey answers{"distill/answers",
-                  1,
-                  config_key(section.generate) + write_config(chain.recipe.model),
-                  {{"corpus", corpus}, {"model", model}}};
-  chain.step("distill", answers, 1 << 22,
-             [&](const fs::path& folder) { return write_answers(chain, model, folder); });
-
   StepKey rows{"distill/rows",
                1,
-               section.corpus ? "corpus: true" : "corpus: false",
-               {{"corpus", corpus}, {"answers", chain.digest_of_step("distill/answers")}}};
+               config_key(section.generate) + (section.corpus ? "corpus: true\n" : "corpus: false\n") +
+                   chain.precision(),
+               {{"corpus", chain.digest_of_step("corpus")}, {"model", model}}};
   chain.step("distill", rows, 1 << 22, [&](const fs::path& folder) {
-    return write_rows(chain, answer_documents(chain), section.corpus, folder / "rows");
+    Json figures;
+    std::vector<ShardDocument> documents;
+    if (section.generate.answers > 0) documents = teacher_answers(chain, model, folder, figures);
+    figures["rows"] = write_rows(chain, std::move(documents), section.corpus, folder / "rows");
+    return figures;
   });
 
-  StepKey student{"distill/student",
-                  1,
-                  config_key(section.student) + config_key(section.loss) + config_key(section.train) +
-                      write_config(chain.recipe.model),
-                  {{"rows", chain.digest_of_step("distill/rows")}, {"model", model}}};
+  StepKey student{
+      "distill/student",
+      1,
+      config_key(section.student) + config_key(section.loss) + config_key(section.train) + chain.precision(),
+      {{"rows", chain.digest_of_step("distill/rows")}, {"model", model}}};
   const int64_t parameters = read_model_config(chain.model_folder).parameters();
   chain.step("distill", student, model_bytes(parameters) + checkpoint_bytes(parameters),
              [&](const fs::path& folder) { return train_student(chain, folder); });

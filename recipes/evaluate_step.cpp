@@ -27,21 +27,15 @@ struct HeldOut {
   std::vector<Message> question;  // of the first conversation that has one
 };
 
-std::unique_ptr<ChatTemplate> chat_template_of(const Chain& chain) {
-  return chain.recipe.corpus->template_name == "plain" ? plain_template()
-                                                       : open_chat_template(chain.model_folder);
-}
-
 std::vector<HeldOut> read_held_out(const Chain& chain) {
   const auto tokenizer = load_tokenizer(chain.model_folder);
-  const auto chat = chat_template_of(chain);
+  const auto chat = recipe_chat_template(chain.recipe, chain.model_folder);
   const EvaluateSection& section = *chain.recipe.evaluate;
   std::vector<HeldOut> all;
   for (const auto& tenant : chain.tenants()) {
     HeldOut held;
     held.tenant = tenant;
-    for (const auto& c : read_conversations(chain.run.step_path("corpus") / "conversations" / "held_out" /
-                                            (tenant + ".jsonl"))) {
+    for (const auto& c : read_conversations(chain.conversations("held_out", tenant))) {
       if (held.tokens >= section.tokens) break;
       TokenizedDocument document = tokenize_rendered(chat->render(c.messages, false), *tokenizer);
       const auto size = static_cast<int64_t>(document.tokens.size());
@@ -76,11 +70,14 @@ double bits(const Decoder& model, const HeldOut& held) {
 
 std::string answer(const Chain& chain, const Decoder& model, const std::vector<Message>& question) {
   const auto tokenizer = load_tokenizer(chain.model_folder);
-  const auto ids = tokenize_rendered(chat_template_of(chain)->render(question, true), *tokenizer).tokens;
+  const auto ids =
+      tokenize_rendered(recipe_chat_template(chain.recipe, chain.model_folder)->render(question, true),
+                        *tokenizer)
+          .tokens;
   SamplingConfig sampling;
   sampling.max_new_tokens = chain.recipe.evaluate->sample_tokens;
   const auto results = generate(model, {{ids, 0}}, sampling, stop_ids(chain.model_folder));
-  return tokenizer->decode(results[0].tokens, true);
+  return utf8_text(tokenizer->decode(results[0].tokens, true));
 }
 
 // Figures by model name ("base", "start", "student", "train", "adapter"), of each tenant and of all.
@@ -166,7 +163,7 @@ void evaluate_step(Chain& chain) {
       "evaluate",
       1,
       concat("tokens: ", recipe.evaluate->tokens, "\nsample_tokens: ", recipe.evaluate->sample_tokens, "\n") +
-          write_config(recipe.model),
+          chain.precision(),
       {}};
   key.inputs = {{"corpus", chain.digest_of_step("corpus")}, {"model", chain.digest_of("@model")}};
   if (recipe.distill) {

@@ -69,8 +69,16 @@ int guarded_main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.require_subcommand(1);
   app.fallthrough();
+  add_run(app, action);
+  add_plan(app, action);
   add_built_in(app, action);
+  add_inspect(app, action);
+  add_generate(app, action);
+  add_score(app, action);
+  add_merge(app, action);
+  add_verify(app, action);
   add_tokenize(app, action);
+  add_render(app, action);
   try {
     return static_cast<int>(parse_and_act(argc, argv, app, globals, action));
   } catch (const CLI::Success& e) {  // --help, --version
@@ -106,5 +114,6 @@ int guarded_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), told once and plainly
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
   return decant::guarded_main(argc, argv);
 }

@@ -11,6 +11,7 @@
 #include "core/model/load_model.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "recipes/import_model.h"
+#include "recipes/open_model.h"
 #include "recipes/verbs.h"
 
 namespace decant {
@@ -37,7 +38,9 @@ void refuse_existing(const fs::path& out) {
 Exit run_merge(const fs::path& base, const fs::path& adapter, const fs::path& out, Dtype dtype) {
   refuse_existing(out);
   Decoder model = load_model(base, dtype);
-  const MergeReport report = merge_adapter(model, read_adapter(adapter));
+  const Adapter read = read_adapter(adapter);
+  check_base(read, adapter, base);
+  const MergeReport report = merge_adapter(model, read);
   write_folder(out, [&](const fs::path& folder) {
     save_model(model, folder, dtype);
     copy_tokenizer_files(base, folder);

@@ -1,8 +1,13 @@
 #include "recipes/open_model.h"
 
+#include <ATen/ATen.h>
+
 #include "core/adapter_file.h"
 #include "core/error.h"
 #include "core/gguf_file.h"
+#include "core/hash.h"
+#include "core/model/gguf_model_config.h"
+#include "core/tensor_file.h"
 #include "data_pipeline/tokenizer_files.h"
 
 namespace decant {
@@ -16,8 +21,34 @@ Decoder open_model(const fs::path& path, Dtype dtype, const fs::path& adapter) {
   check(is_gguf(path) || fs::is_directory(path), path.string(),
         ": expected a Hugging Face folder or a file that ends in .gguf");
   Decoder model = is_gguf(path) ? import_gguf(path, dtype) : load_model(path, dtype);
-  if (!adapter.empty()) apply_adapter(model, read_adapter(adapter));
+  if (!adapter.empty()) {
+    const Adapter read = read_adapter(adapter);
+    check_base(read, adapter, path);
+    apply_adapter(model, read);
+  }
   return model;
+}
+
+void check_base(const Adapter& read, const fs::path& adapter, const fs::path& base) {
+  if (read.config.base_sha256.empty() || is_gguf(base)) return;
+  check(read.config.base_sha256 == weights_sha256(base), adapter.string(),
+        ": was trained on another base than ", base.string(), " (on ", read.config.base_model, ", sha256 ",
+        read.config.base_sha256.substr(0, 12), "...)");
+}
+
+std::string weights_sha256(const fs::path& folder) {
+  const TensorFile tensors(folder);
+  Sha256 digest;
+  for (const auto& name : tensors.names()) {
+    const at::Tensor t = tensors.load(name).to(at::kBFloat16).contiguous();
+    digest.update(concat(name, " ", t.sizes(), "\n"));
+    digest.update({static_cast<const char*>(t.data_ptr()), static_cast<size_t>(t.nbytes())});
+  }
+  return digest.hex();
+}
+
+ModelConfig open_model_config(const fs::path& path) {
+  return is_gguf(path) ? read_gguf_model_config(path) : read_model_config(path);
 }
 
 std::unique_ptr<ChatTemplate> open_chat_template(const fs::path& path) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/adapter_file.h"
 #include "core/model/load_model.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer.h"
@@ -17,6 +18,13 @@ bool is_gguf(const std::filesystem::path& path);
 
 // `adapter` empty: none.
 Decoder open_model(const std::filesystem::path& path, Dtype dtype, const std::filesystem::path& adapter = {});
+
+// Error when the adapter names another base than this one.
+void check_base(const Adapter& read, const std::filesystem::path& adapter, const std::filesystem::path& base);
+
+// Digest of a model folder's weights rounded to bf16, which a release is too: names the base that an adapter
+// was trained on.
+std::string weights_sha256(const std::filesystem::path& folder);
 
 // What the model is, from config.json or the GGUF's metadata; no weight is read.
 ModelConfig open_model_config(const std::filesystem::path& path);

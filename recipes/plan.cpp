@@ -4,9 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
+#include "data_pipeline/read_jsonl.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -68,7 +70,8 @@ class Planner {
     element_ = dtype == Dtype::kBf16 ? 2 : 4;
     rate_ = gemm_rate(to_torch(dtype));
     if (r_.corpus)
-      for (const auto& file : corpus_files(loaded)) bytes_ += static_cast<double>(fs::file_size(file));
+      for (const auto& file : expand_inputs(r_.corpus->inputs, loaded.folder))
+        bytes_ += static_cast<double>(fs::file_size(file.path));
   }
 
   std::vector<PlanLine> lines() {
@@ -163,15 +166,17 @@ class Planner {
 
   void add_distill(std::vector<PlanLine>& out, double base) const {
     const AnswersConfig& g = r_.distill->generate;
-    if (g.prompts > 0) {
-      const double tokens = static_cast<double>(g.prompts * g.sampling.max_new_tokens);
+    if (g.answers > 0) {
+      const auto answers = static_cast<double>(g.answers);
+      const double tokens = answers * static_cast<double>(g.sampling.max_new_tokens);
       const double cache =
           2.0 * element_ *
           static_cast<double>(config_.num_hidden_layers * config_.num_key_value_heads * config_.head_dim);
       const double held = static_cast<double>(g.batch_size * r_.corpus->sequence_length) * cache;
-      out.push_back({"distill/answers",
-                     concat(g.prompts, " answers of at most ", g.sampling.max_new_tokens, " tokens"), base, 0,
-                     element_ * base + held, 1e6, 2 * base * tokens / (rate_ * kDecodeShare)});
+      out.push_back(
+          {"distill/rows",
+           concat(std::llround(answers), " answers of at most ", g.sampling.max_new_tokens, " tokens"), base,
+           0, element_ * base + held, 1e6, 2 * base * tokens / (rate_ * kDecodeShare)});
     }
     const ModelConfig c = student();
     out.push_back(training("distill/student", r_.distill->train, c, c.parameters(), base));

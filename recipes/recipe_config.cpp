@@ -74,6 +74,8 @@ void check_references(const LoadedRecipe& loaded) {
           " needs conversations, but the recipe has no section 'corpus'");
   };
   needs_corpus(r.distill.has_value(), "distill");
+  check(!r.distill || r.distill->generate.answers > 0 || r.distill->corpus, loaded.place("distill.corpus"),
+        " is false and 'distill.generate.answers' is 0: there is nothing to learn from");
   needs_corpus(r.train.has_value(), "train");
   needs_corpus(r.lora.has_value(), "lora");
   needs_corpus(r.evaluate.has_value(), "evaluate");
@@ -121,7 +123,7 @@ void StudentConfig::validate(const Place& place) const {
 }
 
 void AnswersConfig::validate(const Place& place) const {
-  check(prompts >= 0, place("prompts"), " must be at least 0, found ", prompts);
+  check(answers >= 0, place("answers"), " must be at least 0, found ", answers);
   check(batch_size >= 1 && batch_size <= 4096, place("batch_size"), " must be from 1 to 4096, found ",
         batch_size);
 }

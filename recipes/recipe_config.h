@@ -77,14 +77,15 @@ struct StudentConfig {
 };
 
 struct AnswersConfig {
-  int64_t prompts = 64;
+  int64_t answers = 64;
   int64_t batch_size = 16;
   SamplingConfig sampling;
 
   static void visit(auto& c, auto&& field) {
-    field("prompts", c.prompts,
-          "answers that the teacher writes to prompts of the training conversations; 0 for none");
-    field("batch_size", c.batch_size, "answers written at one time; does not change them",
+    field("answers", c.answers,
+          "how many the teacher writes, to prompts of the training conversations of each tenant in turn; 0: "
+          "none");
+    field("batch_size", c.batch_size, "sequences that are written at one time; does not change them",
           kDoesNotAffectResults);
     field("sampling", c.sampling, "how the teacher chooses its words");
   }

@@ -1,8 +1,12 @@
 // decant tokenize: exactly the ids that a model will see.
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
 #include <memory>
 
-#include "core/json.h"
+#include "core/log.h"
+#include "data_pipeline/tokenize_lines.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/verbs.h"
 
@@ -10,25 +14,14 @@ namespace decant {
 
 namespace {
 
-std::string ids_text(const std::vector<int64_t>& ids) {
-  std::string out = "[";
-  for (const int64_t id : ids) {
-    if (out.size() > 1) out += ", ";
-    out += std::to_string(id);
-  }
-  return out + "]";
-}
-
 Exit run_tokenize(const std::string& path, SpecialMode mode) {
   const auto tokenizer = load_tokenizer(path);
-  std::string text;
-  for (int64_t line = 0; next_line(text, line);) {
-    const std::string where = concat("standard input:", line);
-    const Json json = parse_json(text, where);
-    check(json.is_string(), where, ": expected a JSON string, found ", json.type_name());
-    print(ids_text(tokenizer->encode(json.get_ref<const std::string&>(), mode)) + "\n");
-    if (!more_input()) flush_output();
+  const int64_t lost = tokenize_lines(*tokenizer, mode, std::cin, std::cout);
+  if (!std::cout.flush()) {
+    if (errno == EPIPE) throw ReaderGone();
+    fail_try_again("standard output: ", std::strerror(errno));
   }
+  if (lost > 0) log_warning("the vocabulary has no token for ", lost, " bytes; they were left out");
   return Exit::kFinished;
 }
 

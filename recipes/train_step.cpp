@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "lora/attach.h"
 #include "recipes/import_model.h"
+#include "recipes/open_model.h"
 #include "recipes/training.h"
 
 namespace decant {
@@ -32,6 +33,11 @@ std::vector<Conversation> read_conversations(const fs::path& file) {
     begin = end + 1;
   }
   return conversations;
+}
+
+std::string utf8_text(const std::string& text) {
+  const std::string json = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return parse_json(json, "text").get<std::string>();
 }
 
 std::vector<ShardDocument> shard_documents(const fs::path& folder) {
@@ -80,7 +86,7 @@ void train_steps(Chain& chain) {
              [&](const fs::path& folder) { return write_rows(chain, {}, true, folder / "rows"); });
 
   const fs::path start = chain.model_of(section.model);
-  StepKey key{"train/model", 1, config_key(section) + write_config(chain.recipe.model), {}};
+  StepKey key{"train/model", 1, config_key(section) + chain.precision(), {}};
   key.inputs = {{"rows", chain.digest_of_step("train/rows")}, {"model", chain.digest_of(section.model)}};
   const int64_t parameters = read_model_config(start).parameters();
   chain.step(
@@ -104,10 +110,8 @@ void lora_steps(Chain& chain) {
   const ModelConfig config = read_model_config(base);
   for (const auto& tenant : section.tenants) {
     // A tenant's adapter depends on its own rows and on nobody else's.
-    StepKey key{"lora/" + tenant,
-                1,
-                config_key(section.lora) + config_key(section.train) + write_config(chain.recipe.model),
-                {}};
+    StepKey key{
+        "lora/" + tenant, 1, config_key(section.lora) + config_key(section.train) + chain.precision(), {}};
     key.inputs = {{"rows", digest_path(chain.shards("train", tenant))}, {"model", base_digest}};
     const auto trainable = static_cast<int64_t>(section.lora.rank) *
                            (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
@@ -118,8 +122,8 @@ void lora_steps(Chain& chain) {
                                         chain.tokenizer_sha256(), chain.template_sha256());
       const TrainResult result =
           train(model, model.adapter_parameters(), batches, next_token_loss, section.train, folder);
-      write_adapter(folder / "adapter",
-                    collect_adapter(model, section.lora, base.string(), model.digest, result.masters));
+      write_adapter(folder / "adapter", collect_adapter(model, section.lora, base.string(),
+                                                        weights_sha256(base), result.masters));
       Json figures = training_figures(result, folder);
       figures["tenant"] = tenant;
       return figures;

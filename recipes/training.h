@@ -23,6 +23,9 @@ std::vector<ShardDocument> shard_documents(const std::filesystem::path& folder);
 Json write_rows(const Chain& chain, std::vector<ShardDocument> more, bool with_corpus,
                 const std::filesystem::path& folder);
 
+// Text of a model, with U+FFFD for bytes that are not UTF-8: a token may hold half a character.
+std::string utf8_text(const std::string& text);
+
 // For the manifest, without times; the speed goes to speed.json beside it.
 Json training_figures(const TrainResult& result, const std::filesystem::path& folder);
 

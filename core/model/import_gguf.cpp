@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/gguf_file.h"
+#include "core/model/gguf_model_config.h"
 #include "core/model/load_model.h"
 
 namespace decant {
@@ -199,15 +200,29 @@ std::string gguf_name(const std::string& name) {
 
 }  // namespace
 
-Decoder import_gguf(const std::filesystem::path& path, Dtype dtype) {
-  const GgufFile gguf(path);
-  const std::string where = path.string();
+namespace {
+
+ModelConfig read_config(const GgufFile& gguf, Dtype dtype) {
+  const std::string where = gguf.path().string();
   check(gguf.integer_or("split.count", 1) <= 1, where,
         ": is one part of a split model; join the parts with llama.cpp's gguf-split");
   const std::string arch = gguf.text("general.architecture");
   check(arch == "llama" || arch == "qwen2", where, ": the architecture is '", arch,
         "'; llama and qwen2 are read");
-  const ModelConfig config = parse_model_config(config_of(gguf, arch, dtype), where);
+  return parse_model_config(config_of(gguf, arch, dtype), where);
+}
+
+}  // namespace
+
+ModelConfig read_gguf_model_config(const std::filesystem::path& path) {
+  return read_config(GgufFile(path), Dtype::kBf16);
+}
+
+Decoder import_gguf(const std::filesystem::path& path, Dtype dtype) {
+  const GgufFile gguf(path);
+  const std::string where = path.string();
+  const ModelConfig config = read_config(gguf, dtype);
+  const std::string arch = gguf.text("general.architecture");
 
   std::set<std::string> used = {"rope_freqs.weight"};
   const auto load = [&](const std::string& name) {
@@ -222,7 +237,7 @@ Decoder import_gguf(const std::filesystem::path& path, Dtype dtype) {
     // q and k, of llama only.
     const bool q = theirs.find(".attn_q.") != std::string::npos,
                k = theirs.find(".attn_k.") != std::string::npos;
-    if (arch == "llama" && (q || k)) {
+    if (config.family == Family::kLlama && (q || k)) {
       const int64_t heads = q ? config.num_attention_heads : config.num_key_value_heads;
       check(value.dim() >= 1 && value.size(0) == heads * config.head_dim, where, ": '", theirs,
             "' must have ", heads * config.head_dim, " rows, found ", value.sizes());
