@@ -73,7 +73,7 @@ TEST_F(ErrorTour, EveryMistakeHasItsTextAndStatus) {
          "korpus/*.jsonl");
   spill(folder_ / "tiny/empty.jsonl", "");
   expect("empty corpus", decant({"run", edited("corpus/*.jsonl", "empty.jsonl"), "name=empty"}), 1,
-         "empty.jsonl");
+         "no record in 1 files");
   expect("unknown tenant", decant({"run", edited("[acme, zen]", "[acme, zenn]")}), 1,
          "no tenant 'zenn' (did you mean 'zen'?)");
   expect("bad target", decant({"run", "tiny/monthly.yaml", "lora.targets=[q_porj]"}), 1,
