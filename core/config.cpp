@@ -62,6 +62,8 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   std::string best;
   size_t best_distance = std::max<size_t>(1, name.size() / 3) + 1;
   for (const auto& candidate : known) {
+    if (std::max(name.size(), candidate.size()) - std::min(name.size(), candidate.size()) >= best_distance)
+      continue;
     const size_t distance = edit_distance(name, candidate);
     if (distance < best_distance) {
       best_distance = distance;
@@ -100,7 +102,7 @@ double read_double(const Setting& s, const std::string& path) {
   if (s.kind == Setting::Kind::kScalar && !s.quoted) {
     const char* begin = s.scalar.data();
     const char* end = begin + s.scalar.size();
-    if (begin != end && *begin == '+') ++begin;
+    if (end - begin > 1 && begin[0] == '+' && begin[1] != '-') ++begin;
     const auto [rest, error] = std::from_chars(begin, end, value);
     if (error == std::errc() && rest == end && std::isfinite(value)) return value;
   }
@@ -126,10 +128,12 @@ std::string yaml_text(std::string_view text) {
   const auto plain = [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '_' || c == '/' || c == '.' || c == '-' || c >= 0x80;
   };
+  const auto is = [&](std::string_view word) { return text == word; };
   const bool safe =
       !text.empty() &&
       (std::isalpha(static_cast<unsigned char>(text[0])) != 0 || text[0] == '/' || text[0] == '_') &&
-      std::all_of(text.begin(), text.end(), plain) && text != "null" && text != "true" && text != "false";
+      std::all_of(text.begin(), text.end(), plain) && !is("null") && !is("Null") && !is("NULL") &&
+      !is("true") && !is("false");
   if (safe) return std::string(text);
   std::string out = "\"";
   for (const char c : text) {

@@ -270,7 +270,8 @@ std::vector<HelpLine> config_help(const std::string& path) {
             joined += text[i];
             continue;
           }
-          while (i + 1 < text.size() && (text[i + 1] == ' ' || text[i + 1] == '-')) ++i;
+          while (i + 1 < text.size() && text[i + 1] == ' ') ++i;
+          if (text.compare(i + 1, 2, "- ") == 0) i += 2;  // the dash of an item, not of -1
           if (!joined.empty()) joined += ", ";
         }
         text = " [" + joined + "]";

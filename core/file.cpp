@@ -23,9 +23,8 @@ constexpr size_t kBufferBytes = 1 << 20;
 
 std::string reason() { return std::strerror(errno); }
 
-// No space and quota pass when the user makes room; the rest needs the user.
-[[noreturn]] void fail_writing(const fs::path& path, const char* what) {
-  const int error = errno;
+// No space, quota and `ulimit -f` pass when the user makes room; the rest needs the user.
+[[noreturn]] void fail_writing(const fs::path& path, const char* what, int error = errno) {
   const std::string message = concat(path.string(), ": cannot ", what, ": ", std::strerror(error));
   if (error == ENOSPC || error == EDQUOT || error == EFBIG)
     fail_try_again(message, "; make room and run the same command again");
@@ -53,13 +52,42 @@ fs::path temporary_of(fs::path path) {
 void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  check(!error, path.string(), ": cannot make the folder: ", error.message());
+  if (error) fail_writing(path, "make the folder", error.value());
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) fail_writing(path, "remove", error.value());
+}
+
+// Puts `from` in the place of `to`; what was there is then at `from`. A folder cannot be renamed over a
+// filled one, so the two are exchanged: at no moment is `to` absent.
+void exchange(const fs::path& from, const fs::path& to) {
+  struct stat status {};
+  if (::lstat(to.c_str(), &status) == 0) {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (errno != EINVAL && errno != ENOSYS) fail_writing(to, "replace");
+    // A file system without exchange: the old one steps aside first.
+    const fs::path old = fs::path(to) += ".old.tmp";
+    remove_tree(old);
+    if (::rename(to.c_str(), old.c_str()) != 0) fail_writing(to, "move the old one aside");
+    if (::rename(from.c_str(), to.c_str()) != 0) {
+      const int error = errno;
+      (void)::rename(old.c_str(), to.c_str());
+      fail_writing(to, "rename", error);
+    }
+    remove_tree(old);
+    return;
+  }
+  if (::rename(from.c_str(), to.c_str()) != 0) fail_writing(to, "rename");
 }
 
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: a pipe that nobody writes to would hold us here for ever.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   check(descriptor >= 0, path.string(), ": cannot open for reading: ", reason());
   struct stat status {};
   const bool known = ::fstat(descriptor, &status) == 0;
@@ -104,9 +132,8 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(tempo
 }
 
 AtomicFile::~AtomicFile() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!committed_) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(std::string_view bytes) {
@@ -144,6 +171,7 @@ void AtomicFile::commit() {
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0) fail_writing(path_, "close");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_writing(path_, "rename");
+  committed_ = true;
   fsync_path(parent_of(path_), O_RDONLY | O_DIRECTORY);
 }
 
@@ -153,11 +181,11 @@ void write_file(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
-void write_folder(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
+void write_folder(const fs::path& target, const std::function<void(const fs::path&)>& fill) {
+  // "out/" is "out": its sibling is out.tmp, not out/.tmp.
+  const fs::path path = target.has_filename() ? target : target.parent_path();
   const fs::path temporary = temporary_of(path);
-  const fs::path old = fs::path(path) += ".old.tmp";
-  fs::remove_all(temporary);
-  fs::remove_all(old);
+  remove_tree(temporary);
   make_folder(temporary);
   try {
     fill(temporary);
@@ -169,25 +197,14 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
         fsync_path(entry.path(), O_RDONLY);
     }
     for (const auto& folder : folders) fsync_path(folder, O_RDONLY | O_DIRECTORY);
+    exchange(temporary, path);
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
     throw;
   }
-  // A folder cannot be renamed over a filled one. Exchanging the two names has no moment without a folder; a
-  // file system that cannot (EINVAL, ENOSYS) gets two renames.
-  if (fs::exists(path)) {
-    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
-      fsync_path(parent_of(path), O_RDONLY | O_DIRECTORY);
-      fs::remove_all(temporary);
-      return;
-    }
-    if (errno != EINVAL && errno != ENOSYS) fail_writing(path, "exchange with the new folder");
-    if (::rename(path.c_str(), old.c_str()) != 0) fail_writing(path, "rename the old folder");
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail_writing(path, "rename");
   fsync_path(parent_of(path), O_RDONLY | O_DIRECTORY);
-  fs::remove_all(old);
+  remove_tree(temporary);
 }
 
 void remove_temporaries(const fs::path& folder) {
@@ -195,7 +212,7 @@ void remove_temporaries(const fs::path& folder) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.path().extension() == ".tmp") found.push_back(entry.path());
-  for (const auto& path : found) fs::remove_all(path);
+  for (const auto& path : found) remove_tree(path);
 }
 
 void check_free_disk(const fs::path& path, uint64_t bytes) {

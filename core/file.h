@@ -33,8 +33,8 @@ class MappedFile {
 std::string read_file(const std::filesystem::path& path);
 
 // Writes to `<path>.tmp` and, on commit(), fsyncs and renames it over `path`. Without commit() the temporary
-// file is removed. Every error (no space, no permission) is an Error that names the path; no space has exit
-// status 75.
+// file is removed. Every error (no space, no permission) is an Error that names the path; no space, a quota
+// and a file size limit (where the program ignores SIGXFSZ) have exit status 75.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -49,12 +49,14 @@ class AtomicFile {
   std::filesystem::path path_, temporary_;
   std::string buffer_;
   int descriptor_ = -1;
+  bool committed_ = false;
 };
 
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 // Calls `fill(temporary folder)` and then puts that folder, fsynced file by file, in the place of `path` (an
-// existing `path` is replaced). When `fill` throws, the temporary folder is removed and `path` is as before.
+// existing `path` is exchanged with it in one step and then removed). When `fill` throws, the temporary
+// folder is removed and `path` is as before.
 void write_folder(const std::filesystem::path& path,
                   const std::function<void(const std::filesystem::path&)>& fill);
 

@@ -4,25 +4,38 @@
 #include <openssl/hmac.h>
 #include <xxhash.h>
 
+#include <limits>
+#include <stdexcept>
+
 #include "core/error.h"
 #include "core/file.h"
 
 namespace decant {
 
+namespace {
+
+// A digest that was not computed must not pass for one.
+void must(bool done) {
+  if (!done) throw std::runtime_error("OpenSSL could not compute a SHA-256 digest");
+}
+
+}  // namespace
+
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
-  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr);
+  must(context_ != nullptr &&
+       EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) == 1);
 }
 
 Sha256::~Sha256() { EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_)); }
 
 void Sha256::update(std::string_view bytes) {
-  EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size());
+  must(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size()) == 1);
 }
 
 std::string Sha256::hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
-  EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), &size);
+  must(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), &size) == 1);
   return to_hex({reinterpret_cast<const char*>(digest.data()), size});
 }
 
@@ -40,8 +53,13 @@ std::string sha256_file(const std::filesystem::path& path) {
 std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view message) {
   std::array<uint8_t, 32> out{};
   unsigned int size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(message.data()), message.size(), out.data(), &size);
+  // OpenSSL refuses a null key, which an empty view may be.
+  const char* key_data = key.empty() ? "" : key.data();
+  const bool done = key.size() <= std::numeric_limits<int>::max() &&
+                    HMAC(EVP_sha256(), key_data, static_cast<int>(key.size()),
+                         reinterpret_cast<const unsigned char*>(message.data()), message.size(), out.data(),
+                         &size) != nullptr;
+  must(done && size == out.size());
   return out;
 }
 

@@ -13,6 +13,13 @@ namespace {
 
 constexpr size_t kMaxDepth = 256;
 
+// nlohmann's text starts with "[json.exception.parse_error.101] "; the user needs what follows.
+std::string own_words(const Json::exception& e) {
+  const std::string what = e.what();
+  const size_t end = what.find("] ");
+  return end == std::string::npos ? what : what.substr(end + 2);
+}
+
 // Builds the tree from the parser's events. nlohmann's own builder looks through a whole object for every new
 // key, and its callback one through the whole parent at the end of every child: both are quadratic, which a
 // vocabulary or a large header does not forgive.
@@ -48,10 +55,7 @@ class Builder {
     return true;
   }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& e) {
-    // nlohmann's text starts with "[json.exception.parse_error.101] "; the user needs what follows.
-    const std::string what = e.what();
-    const size_t end = what.find("] ");
-    fail(where_, ": not valid JSON: ", end == std::string::npos ? what : what.substr(end + 2));
+    fail(where_, ": not valid JSON: ", own_words(e));
   }
 
  private:
@@ -107,7 +111,13 @@ Json read_json(const std::filesystem::path& path) {
 }
 
 void write_json(const std::filesystem::path& path, const Json& json) {
-  write_file(path, json.dump(2) + "\n");
+  std::string text;
+  try {
+    text = json.dump(2);
+  } catch (const Json::exception& e) {  // text that is not UTF-8
+    fail(path.string(), ": cannot be written as JSON: ", own_words(e));
+  }
+  write_file(path, text + "\n");
 }
 
 }  // namespace decant

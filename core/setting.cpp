@@ -3,6 +3,8 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -47,7 +49,9 @@ Setting convert(const YAML::Node& node, const std::string& name, int depth) {
       std::set<std::string> seen;
       for (const auto& member : node) {
         const std::string key_where = place(name, member.first.Mark());
-        check(member.first.IsScalar(), key_where, ": expected a plain key");
+        const std::string& key_tag = member.first.Tag();
+        check(member.first.IsScalar() && (key_tag == "?" || key_tag == "!"), key_where,
+              ": expected a plain key");
         const std::string key = member.first.Scalar();
         check(key != "<<", key_where, ": merge keys are not used in recipes");
         check(seen.insert(key).second, key_where, ": the key '", key, "' stands twice");
@@ -59,6 +63,23 @@ Setting convert(const YAML::Node& node, const std::string& name, int depth) {
     }
   }
   return out;
+}
+
+// yaml-cpp ends the text at some control characters and replaces what is not UTF-8: neither may pass unseen.
+void check_text(const std::string& yaml, const std::string& name) {
+  int line = 1, column = 1;
+  for (const char c : yaml) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\r' && c != '\t') || byte == 0x7f)
+      fail(name, ":", line, ":", column, ": not valid YAML: the control character ", int{byte});
+    column = c == '\n' ? 1 : column + 1;
+    line += c == '\n' ? 1 : 0;
+  }
+  try {
+    (void)nlohmann::json(yaml).dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(name, ": not UTF-8 text");
+  }
 }
 
 // Anchors and aliases are resolved before the tree can be seen, so they are looked for among the scanner's
@@ -100,6 +121,42 @@ class NoAnchors : public YAML::EventHandler {
   int documents_ = 0, depth_ = 0;
 };
 
+// yaml-cpp lets the end of the file close a quotation, which would swallow the rest of a recipe unseen. A
+// document that follows may not begin inside of one, and that it does notice.
+void check_quotes(const std::string& yaml, const std::string& name) {
+  struct Nothing : YAML::EventHandler {
+    void OnDocumentStart(const YAML::Mark&) override {}
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                  const std::string&) override {
+      if (tag == "!") last_quoted = mark;
+    }
+    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+    YAML::Mark last_quoted;
+  };
+  // An unclosed quotation is the last scalar of all.
+  Nothing whole, followed;
+  const auto scan = [](const std::string& text, Nothing& events) {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(events)) {
+    }
+  };
+  scan(yaml, whole);
+  try {
+    scan(yaml + "\n--- end\n", followed);
+  } catch (const YAML::Exception&) {
+    fail(place(name, whole.last_quoted), ": not valid YAML: a quotation that does not end");
+  }
+}
+
 }  // namespace
 
 const Setting* Setting::find(std::string_view key) const {
@@ -109,12 +166,14 @@ const Setting* Setting::find(std::string_view key) const {
 }
 
 Setting parse_settings(const std::string& yaml, const std::string& name) {
+  check_text(yaml, name);
   try {
     std::istringstream events(yaml);
     YAML::Parser parser(events);
     NoAnchors handler(name);
     while (parser.HandleNextDocument(handler)) {
     }
+    check_quotes(yaml, name);
     return convert(YAML::Load(yaml), name, 0);
   } catch (const YAML::Exception& e) {
     fail(place(name, e.mark), ": not valid YAML: ", e.msg);
@@ -129,6 +188,9 @@ void override_setting(Setting& root, const std::string& assignment) {
   const std::string where = "command line: " + assignment;
   const size_t equals = assignment.find('=');
   check(equals != std::string::npos && equals > 0, where, ": expected key=value, such as lora.rank=8");
+  check(std::count(assignment.begin(), assignment.begin() + static_cast<std::ptrdiff_t>(equals), '.') <
+            kMaxDepth,
+        where, ": nested deeper than ", kMaxDepth, " levels");
   Setting value = parse_settings(assignment.substr(equals + 1), where);
   value.where = value.key_where = where;
   Setting* at = &root;
