@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <regex>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -45,10 +44,10 @@ TEST(Log, EveryLineOfTheFileIsJsonWithTheMessageEscaped) {
     EXPECT_EQ(lines[i]["message"], messages[i]);
     EXPECT_EQ(lines[i]["level"], "info");
   }
-  const std::regex time(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d)");
+  const char* time = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}[+-][0-9]{2}:[0-9]{2}";
   for (const auto& line : lines) {
     EXPECT_EQ(line.size(), 3U);
-    EXPECT_TRUE(std::regex_match(line["time"].get<std::string>(), time)) << line;
+    EXPECT_THAT(line["time"].get<std::string>(), ::testing::MatchesRegex(time));
   }
   EXPECT_EQ(lines[messages.size()]["message"], "w 1");
   EXPECT_EQ(lines[messages.size()]["level"], "warning");
@@ -89,8 +88,7 @@ TEST(Progress, EndsWithOnePlainLineElsewhereThanOnATerminal) {
     for (int64_t done = 0; done <= 60; done += 10) progress.update(done, "loss 2.31");
   }
   const std::string text = ::testing::internal::GetCapturedStderr();
-  EXPECT_TRUE(std::regex_match(text, std::regex("train  60/120 tokens  [0-9.]+/s  ETA 0:00  loss 2\\.31\n")))
-      << text;
+  EXPECT_THAT(text, ::testing::MatchesRegex("train  60/120 tokens  [0-9.]+/s  ETA 0:00  loss 2\\.31\n"));
 }
 
 TEST(Progress, QuietOrUnusedPrintsNothing) {

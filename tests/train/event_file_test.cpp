@@ -41,8 +41,10 @@ TEST(EventFile, GoesOnWhereACheckpointWas) {
 }
 
 TEST(EventFile, TensorboardReadsIt) {
-  const char* python = std::getenv("DECANT_PEERS");
-  if (python == nullptr) GTEST_SKIP() << "set DECANT_PEERS to a Python with tensorboard";
+  const char* peers = std::getenv("DECANT_PEERS");
+  const std::string python = std::string(peers != nullptr ? peers : "") + "/bin/python";
+  if (peers == nullptr || !std::filesystem::exists(python))
+    GTEST_SKIP() << "set DECANT_PEERS to a virtual environment with tensorboard";
   const auto folder = test::scratch_folder();
   {
     EventFile file(folder / kEventFileName, 0);
@@ -57,8 +59,8 @@ TEST(EventFile, TensorboardReadsIt) {
          "a.Scalars('loss')],"
          " [e.value for e in a.Scalars('learning_rate')])\n";
   const auto out = folder / "out.txt";
-  const std::string command = std::string(python) + " " + (folder / "read.py").string() + " " +
-                              folder.string() + " > " + out.string() + " 2> " + (folder / "err.txt").string();
+  const std::string command = python + " " + (folder / "read.py").string() + " " + folder.string() + " > " +
+                              out.string() + " 2> " + (folder / "err.txt").string();
   ASSERT_EQ(std::system(command.c_str()), 0) << read_file(folder / "err.txt");
   EXPECT_EQ(read_file(out),
             "['learning_rate', 'loss'] [(1, 1001.0, 1.0), (2, 1002.0, 0.5), (3, 1003.0, 0.3333)] [0.5, 1.0, "
