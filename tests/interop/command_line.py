@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 decant, shared, scratch = sys.argv[1:4]
-node_modules = sys.argv[4] if len(sys.argv) > 4 else ""
+shared = os.environ.get("DECANT_SHARED", shared)
+node_modules = os.environ.get("DECANT_NODE_MODULES", sys.argv[4] if len(sys.argv) > 4 else "")
 conformance = os.path.join(shared, "conformance")
 if not os.path.isdir(conformance):
     print(f"skipped: no {conformance}")
