@@ -4,9 +4,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +17,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/instruction_set.h"
 
 namespace decant {
 namespace fs = std::filesystem;
@@ -155,23 +153,6 @@ Json finished(const fs::path& folder, const Json& head, const std::vector<std::s
   return manifest;
 }
 
-std::string instruction_set() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  const bool leaf = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0;
-  if (leaf && (d >> 22 & 1U) != 0) return "amx_bf16";
-  const bool avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-                      __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
-  if (avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1U) != 0) return "avx512_bf16";
-  if (avx512) return "avx512";
-  if (__builtin_cpu_supports("avx2") != 0) return "avx2";
-  return "x86_64";
-#else
-  return "other";
-#endif
-}
-
 }  // namespace
 
 RunDirectory::RunDirectory(const fs::path& path) : path_(path) {
@@ -255,7 +236,7 @@ std::string machine_key() {
   const int64_t given = run_threads;
   std::string key =
       concat("threads ", given > 0 ? given : static_cast<int64_t>(std::thread::hardware_concurrency()), ", ",
-             instruction_set());
+             to_string(instruction_set()));
   for (const char* name : {"ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "DECANT_KERNELS"})
     if (const char* value = std::getenv(name); value != nullptr) key += concat(", ", name, "=", value);
   return key;

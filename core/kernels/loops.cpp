@@ -1,5 +1,7 @@
 #include "core/kernels/loops.h"
 
+#include "core/instruction_set.h"
+
 namespace decant {
 namespace {
 
@@ -9,11 +11,8 @@ struct Chosen {
 };
 
 Chosen choose() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return {avx512::make_loops(), true};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::make_loops(), true};
+  if (instruction_set() >= InstructionSet::kAvx512) return {avx512::make_loops(), true};
+  if (instruction_set() >= InstructionSet::kAvx2) return {avx2::make_loops(), true};
   return {{}, false};
 }
 

@@ -50,7 +50,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     outputs.push_back(at::matmul(s.p, s.v).permute({1, 0, 2}).to(q.scalar_type()));
     log_sums.push_back(s.log_sum.t());
   }
-  const auto out =
+  auto out =
       outputs.empty() ? at::empty_like(q, at::MemoryFormat::Contiguous) : at::cat(outputs, 0).contiguous();
   if (saved != nullptr) {
     const auto log_sum = log_sums.empty() ? at::empty({0, q.size(1)}, q.options().dtype(at::kFloat))

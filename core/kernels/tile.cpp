@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "core/instruction_set.h"
+
 namespace decant {
 namespace {
 
@@ -32,7 +34,7 @@ bool float_tiles() {
 }  // namespace
 
 bool bf16_tiles() {
-  static const bool works_here = works(at::BFloat16(1.0F));
+  static const bool works_here = instruction_set() >= InstructionSet::kAvx512 && works(at::BFloat16(1.0F));
   return works_here;
 }
 

@@ -8,12 +8,9 @@
 #include <system_error>
 #include <utility>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include "core/error.h"
 #include "core/file.h"
+#include "core/instruction_set.h"
 #include "core/random.h"
 #include "core/tensor_file.h"
 
@@ -156,15 +153,7 @@ Parameter clone(const Parameter& parameter) {
 at::ScalarType to_torch(Dtype dtype) { return dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
 
 Dtype fastest_dtype() {
-#if defined(__x86_64__)
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  // Leaf 7: AMX-BF16 is bit 22 of edx; its subleaf 1: AVX512-BF16 is bit 5 of eax. avx512f also asks the
-  // system.
-  const bool amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
-  const bool avx512 = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
-  if ((amx || avx512) && __builtin_cpu_supports("avx512f")) return Dtype::kBf16;
-#endif
-  return Dtype::kFp32;
+  return instruction_set() >= InstructionSet::kAvx512Bf16 ? Dtype::kBf16 : Dtype::kFp32;
 }
 
 Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource& source) {

@@ -15,7 +15,7 @@ namespace decant {
 
 enum class Dtype { kBf16, kFp32 };
 at::ScalarType to_torch(Dtype dtype);
-// bf16 where the machine has bf16 instructions (avx512_bf16 or amx_bf16), else fp32.
+// bf16 where the machine has bf16 instructions (avx512_bf16 or amx_bf16; core/instruction_set.h), else fp32.
 Dtype fastest_dtype();
 
 // A Hugging Face folder: config.json and model.safetensors or shards with their index.
