@@ -1,5 +1,6 @@
-// The safetensors container, read strictly and written canonically; no torch here. Format: references of huggingface/safetensors
-// (README, tensor.rs): u64 LE header length, JSON header, buffer; offsets without holes or overlap.
+// The safetensors container, read strictly and written canonically; no torch here. Format: references of
+// huggingface/safetensors (README, tensor.rs): u64 LE header length, JSON header, buffer; offsets without
+// holes or overlap.
 #pragma once
 
 #include <cstdint>
@@ -41,10 +42,11 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes atomically, in the official order (larger dtype first, then name), header padded to 8 bytes. `entries` need name, dtype
-// and shape; offsets are computed. `fill(entry, write)` is called once a tensor in file order and hands its bytes to write in any
-// number of pieces; a wrong total is an internal error.
-using TensorWriter = std::function<void(const TensorEntry&, const std::function<void(std::string_view)>& write)>;
+// Writes atomically, in the official order (larger dtype first, then name), header padded to 8 bytes.
+// `entries` need name, dtype and shape; offsets are computed. `fill(entry, write)` is called once a tensor in
+// file order and hands its bytes to write in any number of pieces; a wrong total is an internal error.
+using TensorWriter =
+    std::function<void(const TensorEntry&, const std::function<void(std::string_view)>& write)>;
 void write_safetensors_file(const std::filesystem::path& path, std::vector<TensorEntry> entries,
                             const std::map<std::string, std::string>& metadata, const TensorWriter& fill);
 

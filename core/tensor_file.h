@@ -19,8 +19,9 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 class TensorFile {
  public:
-  // A .safetensors file, or a folder with <stem>.safetensors or <stem>.safetensors.index.json. A missing shard, a tensor in another
-  // shard than the index says, an unlisted tensor, or a total_size that does not fit are Errors.
+  // A .safetensors file, or a folder with <stem>.safetensors or <stem>.safetensors.index.json. A missing
+  // shard, a tensor in another shard than the index says, an unlisted tensor, or a total_size that does not
+  // fit are Errors.
   explicit TensorFile(const std::filesystem::path& path, const std::string& stem = "model");
   std::vector<std::string> names() const;  // sorted
   bool contains(const std::string& name) const;

@@ -10,12 +10,15 @@
 
 namespace decant {
 
-// Freezes the model and adds a trainable term to every linear that matches a target: A uniform in +-1/sqrt(K) (PEFT's
-// kaiming_uniform with a = sqrt 5), drawn counter-based per module name, B = 0. Error for a target that matches nothing, with the names there are.
+// Freezes the model and adds a trainable term to every linear that matches a target: A uniform in +-1/sqrt(K)
+// (PEFT's kaiming_uniform with a = sqrt 5), drawn counter-based per module name, B = 0. Error for a target
+// that matches nothing, with the names there are.
 void attach_lora(Decoder& model, const LoraConfig& config);
 
-// Values of the terms as an Adapter: fp32 masters when `masters` holds them (by parameter name), else the compute copies.
+// Values of the terms as an Adapter: fp32 masters when `masters` holds them (by parameter name), else the
+// compute copies.
 Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const std::string& base_model,
-                        const std::string& base_sha256, const std::vector<std::pair<std::string, at::Tensor>>& masters);
+                        const std::string& base_sha256,
+                        const std::vector<std::pair<std::string, at::Tensor>>& masters);
 
 }  // namespace decant

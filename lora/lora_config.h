@@ -13,14 +13,17 @@ struct LoraConfig {
   int64_t rank = 16;
   double alpha = 16;
   bool rslora = true;
-  std::vector<std::string> targets = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                      "gate_proj", "up_proj", "down_proj"};
   int64_t seed = 0;
 
   static void visit(auto& c, auto&& field) {
     field("rank", c.rank, "inner dimension of the two factors");
-    field("alpha", c.alpha, "the update is scaled by alpha / sqrt(rank) with rslora, by alpha / rank without");
+    field("alpha", c.alpha,
+          "the update is scaled by alpha / sqrt(rank) with rslora, by alpha / rank without");
     field("rslora", c.rslora, "rank-stabilised scaling (arXiv 2312.03732)");
-    field("targets", c.targets, "linears that get an adapter, by the last part of their name or a longer suffix");
+    field("targets", c.targets,
+          "linears that get an adapter, by the last part of their name or a longer suffix");
     field("seed", c.seed, "of the start values");
   }
   void validate(const Place& place) const;

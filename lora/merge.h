@@ -12,9 +12,9 @@ namespace decant {
 struct MergeReport {
   struct Module {
     std::string name;
-    double delta_norm_ratio = 0;      // |scale B A| / |W|, Frobenius
-    double relative_error = 0;        // |rounded(W') - W'| / |scale B A|: how much of the update rounding lost
-    double unchanged_fraction = 0;    // weights that rounding left as they were although their delta is not 0
+    double delta_norm_ratio = 0;    // |scale B A| / |W|, Frobenius
+    double relative_error = 0;      // |rounded(W') - W'| / |scale B A|: how much of the update rounding lost
+    double unchanged_fraction = 0;  // weights that rounding left as they were although their delta is not 0
     double max_delta = 0, mean_delta = 0;
   };
   std::vector<Module> modules;

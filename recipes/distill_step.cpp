@@ -41,8 +41,7 @@ std::vector<Message> question(const Conversation& conversation) {
 std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& config,
                                    const std::string& model_digest) {
   const auto tokenizer = load_tokenizer(chain.model_folder);
-  const auto chat = chain.recipe.corpus->template_name == "plain" ? plain_template()
-                                                                  : open_chat_template(chain.model_folder);
+  const auto chat = recipe_chat_template(chain.recipe, chain.model_folder);
   std::vector<std::vector<Conversation>> by_tenant;
   for (const auto& tenant : chain.tenants())
     by_tenant.push_back(read_conversations(chain.conversations("train", tenant)));

@@ -52,9 +52,12 @@ ModelConfig open_model_config(const fs::path& path) {
 }
 
 std::unique_ptr<ChatTemplate> open_chat_template(const fs::path& path) {
-  if (!is_gguf(path)) return chat_template_text(path).empty() ? plain_template() : load_chat_template(path);
+  if (!is_gguf(path)) return load_chat_template(path);
   const GgufFile file(path);
-  if (file.find_value("tokenizer.chat_template") == nullptr) return plain_template();
+  check(file.find_value("tokenizer.chat_template") != nullptr, path.string(),
+        ": no chat template (tokenizer.chat_template in its metadata); a recipe's 'corpus.template: plain' "
+        "and the "
+        "command line's --raw do without");
   return chat_template_from_text(file.text("tokenizer.chat_template"), path.string());
 }
 
