@@ -1,9 +1,13 @@
-// The error tour: wrong inputs, each with the text and the exit status that a user gets. The README shows
-// this table.
+// The error tour: wrong inputs, each with the text and the exit status that a user gets. With
+// DECANT_ERROR_TABLE set to a file, it writes the table that the README shows.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
 
 #include "tests/support/run_decant.h"
 #include "tests/support/shared.h"
@@ -50,6 +54,13 @@ class ErrorTour : public ::testing::Test {
     EXPECT_THAT(ran.err, ::testing::HasSubstr(text)) << what;
     EXPECT_THAT(ran.err, ::testing::HasSubstr("error: ")) << what;
     EXPECT_THAT(ran.err, ::testing::Not(::testing::HasSubstr("internal error"))) << what;
+    if (const char* table = std::getenv("DECANT_ERROR_TABLE")) {
+      std::string line = ran.err.substr(std::min(ran.err.find("error: "), ran.err.size()));
+      line = line.substr(0, line.find('\n'));
+      for (size_t at; (at = line.find(folder_.string() + "/")) != std::string::npos;)
+        line.erase(at, folder_.string().size() + 1);
+      std::ofstream(table, std::ios::app) << "| " << what << " | `" << line << "` | " << ran.status << " |\n";
+    }
   }
   fs::path folder_, model_;
   std::string text_;
