@@ -80,6 +80,10 @@ Message parse_message(const Json& json, const std::string& where) {
 Json message_json(const Message& message) {
   Json json = {{"role", message.role}, {"content", message.content}};
   if (!message.tool_calls.is_null()) json["tool_calls"] = message.tool_calls;
+  if (!message.reasoning.empty()) json["reasoning_content"] = message.reasoning;
+  if (!message.name.empty()) json["name"] = message.name;
+  if (!message.tool_call_id.empty()) json["tool_call_id"] = message.tool_call_id;
+  if (message.weight != 1) json["weight"] = message.weight;
   return json;
 }
 
@@ -105,6 +109,11 @@ Json conversation_json(const Conversation& c) {
   Json json = {{"id", c.id}, {"tenant", c.tenant}, {"period", c.period}, {"customer", c.customer}};
   json["messages"] = std::move(messages);
   json["source"] = {{"file", c.source.file}, {"byte_offset", c.source.byte_offset}, {"line", c.source.line}};
+  if (!c.tools.is_null()) json["tools"] = c.tools;
+  if (!c.pair.empty()) {
+    json["pair"] = c.pair;
+    json["rejected"] = c.rejected;
+  }
   if (!c.meta.is_null()) json["meta"] = c.meta;
   return json;
 }

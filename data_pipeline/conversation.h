@@ -12,7 +12,10 @@ namespace decant {
 struct Message {
   std::string role;  // system, user, assistant, tool
   std::string content;
-  Json tool_calls;  // null when there are none
+  Json tool_calls;                 // null when there are none
+  std::string reasoning;           // of an assistant turn, before its content (`reasoning_content`)
+  std::string name, tool_call_id;  // of a tool message
+  double weight = 1;               // of its loss, 0 to 1
 };
 
 struct Source {
@@ -25,6 +28,9 @@ struct Conversation {
   std::string id, tenant, period, customer;
   std::vector<Message> messages;
   Source source;
+  Json tools;        // the definitions that the assistant was given; null when there are none
+  std::string pair;  // of a preference pair, which is two conversations: what joins them; else empty
+  bool rejected = false;
   Json meta;
 };
 
