@@ -83,17 +83,26 @@ std::vector<InputFile> expand_inputs(const std::vector<std::string>& inputs, con
   return files;
 }
 
-std::vector<RawRecord> split_lines(std::string_view file, const std::string& name) {
-  std::vector<RawRecord> records;
-  size_t at = file.starts_with("\xef\xbb\xbf") ? 3 : 0;
-  for (uint64_t line = 1; at < file.size(); ++line) {
+std::optional<RawRecord> next_line(std::string_view file, const std::string& name, uint64_t& at,
+                                   uint64_t& line) {
+  if (at == 0 && file.starts_with("\xef\xbb\xbf")) at = 3;
+  while (at < file.size()) {
+    const uint64_t begin = at;
     const size_t end = std::min(file.find('\n', at), file.size());
     std::string_view bytes = file.substr(at, end - at);
     if (end < file.size() && bytes.ends_with('\r')) bytes.remove_suffix(1);
+    ++line;
+    at = std::min<uint64_t>(end + 1, file.size());
     if (bytes.find_first_not_of(" \t\r") != std::string_view::npos)
-      records.push_back({{name, at, line}, bytes, end == file.size()});
-    at = end + 1;
+      return RawRecord{{name, begin, line}, bytes, end == file.size()};
   }
+  return std::nullopt;
+}
+
+std::vector<RawRecord> split_lines(std::string_view file, const std::string& name) {
+  std::vector<RawRecord> records;
+  uint64_t at = 0, line = 0;
+  while (auto record = next_line(file, name, at, line)) records.push_back(*record);
   return records;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,10 @@ struct RawRecord {
 };
 
 // Lines end in LF or CR LF; a byte-order mark at the start of the file and blank lines are passed over.
+// The next record at or after `at`, which is moved behind its line; `line` counts the lines before. Nothing
+// at the end of the file.
+std::optional<RawRecord> next_line(std::string_view file, const std::string& name, uint64_t& at,
+                                   uint64_t& line);
 std::vector<RawRecord> split_lines(std::string_view file, const std::string& name);
 
 // What parsing a record gave: `reason` is empty, or a code for the quarantine with a text that holds none of

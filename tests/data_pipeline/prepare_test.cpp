@@ -1,13 +1,22 @@
 #include "data_pipeline/prepare.h"
 
+#include <sys/wait.h>
 #include <tbb/global_control.h>
+#include <tbb/task_arena.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/random.h"
+#include "data_pipeline/ledger.h"
 #include "data_pipeline/shard.h"
 #include "tests/data_pipeline/byte_tokenizer.h"
 #include "tests/data_pipeline/tokenizer_support.h"
@@ -33,13 +42,18 @@ struct Job {
   std::unique_ptr<ChatTemplate> chat_template = chat_template_from_text(chatml_template_text(), "test");
 
   explicit Job(fs::path where) : folder(std::move(where)) {
+    set_log_level(LogLevel::kError);
+    set_progress_quiet(true);
     config.inputs = {"in"};
     config.sequence_length = 128;
     config.max_bad_fraction = 1;
     config.held_out_fraction = 0;
   }
+  StoreLimits limits;
+
   Json operator()(const std::string& out = "out") const {
-    return prepare_corpus(config, folder, test::ByteTokenizer(), *chat_template, "2026-02", folder / out);
+    const test::ByteTokenizer tokenizer;
+    return prepare_corpus(config, {folder, "2026-02", &tokenizer, chat_template.get(), limits}, folder / out);
   }
 };
 
@@ -93,6 +107,9 @@ TEST(Prepare, NothingIsLostWithoutAReason) {
     if (bad.contains("record")) {
       const auto record = bad["record"].get<std::string>();
       EXPECT_EQ(text.substr(offset, record.size()), record);
+    } else if (bad["reason"] ==
+               "duplicate_id") {  // found by comparing: the conversation stands for the record
+      EXPECT_EQ(bad["conversation"]["messages"][0]["content"], "same id");
     } else {
       EXPECT_EQ(bad["reason"], "invalid_utf8");
       EXPECT_EQ(bad["record_base64"], "eyJtZXNzYWdlcyI6W8TjXX0=");
@@ -190,21 +207,178 @@ std::string corpus(int from, int to) {
 TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
   Job run(test::scratch_folder());
   run.config.held_out_fraction = 0.2;
+  run.limits = {2000, 9000};  // many chunks and blocks
   write_file(run.folder / "in/x.jsonl", corpus(0, 400));
+  write_file(run.folder / "in/y.jsonl", corpus(350, 500));
   Json first;
-  {
-    const tbb::global_control one(tbb::global_control::max_allowed_parallelism, 1);
-    first = run("one");
+  std::map<std::string, std::string> files;
+  for (const size_t threads : {1, 2, 4}) {
+    const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+    tbb::task_arena arena(static_cast<int>(threads));
+    const std::string out = "out" + std::to_string(threads);
+    const Json counts = arena.execute([&] { return run(out); });
+    const auto found = files_below(run.folder / out);
+    if (threads == 1) {
+      first = counts;
+      files = found;
+      // Lists, ledger, decisions, key; key, facts and blocks of the store; of two tenants on two sides
+      // conversations, index and shard.
+      EXPECT_EQ(found.size(), 5u + 2 + 11 + 4 * 3);
+    }
+    EXPECT_EQ(counts.dump(), first.dump()) << threads;
+    EXPECT_EQ(found, files) << threads;
   }
-  EXPECT_EQ(run("four").dump(), first.dump());
   Job moved(run.folder / "elsewhere");
-  moved.config.held_out_fraction = 0.2;
-  write_file(moved.folder / "in/x.jsonl", corpus(0, 400));
-  EXPECT_EQ(moved("out").dump(), first.dump());
-  const auto files = files_below(run.folder / "one");
-  EXPECT_EQ(files.size(), 2u + 4 + 8);  // two lists, two tenants on two sides: conversations, index and shard
-  EXPECT_EQ(files, files_below(run.folder / "four"));
-  EXPECT_EQ(files, files_below(moved.folder / "out"));
+  moved.config = run.config;
+  moved.limits = run.limits;
+  for (const char* file : {"in/x.jsonl", "in/y.jsonl"})
+    write_file(moved.folder / file, read_file(run.folder / file));
+  EXPECT_EQ(moved().dump(), first.dump());
+  EXPECT_EQ(files_below(moved.folder / "out"), files);
+}
+
+std::set<std::string> kept_conversations(const fs::path& folder) {
+  std::set<std::string> kept;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "conversations")) {
+    if (!entry.is_regular_file()) continue;
+    const std::string side = entry.path().parent_path().filename().string();
+    for (const Json& c : lines(entry.path())) EXPECT_TRUE(kept.insert(side + c.dump()).second);
+  }
+  return kept;
+}
+
+TEST(Prepare, TheOrderOfTheFilesChangesNothingThatIsKept) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  // The same conversations under other ids, and other conversations under the same ids.
+  for (int f = 0; f < 3; ++f) {
+    std::string text;
+    for (int i = 0; i < 60; ++i) {
+      const std::string n = std::to_string(i);
+      text += line_of(std::to_string(100 * ((f * 7 + i) % 3) + i), "t", "c" + n, "q" + n, "a" + n);
+      text += line_of("same" + n, "t", "c" + n, "q" + n, concat("a of ", f));
+    }
+    write_file(run.folder / concat("in/", f, ".jsonl"), text);
+  }
+  run();
+  const auto expected = kept_conversations(run.folder / "out");
+  EXPECT_EQ(expected.size(), 120u);
+  run.config.inputs = {"in/2.jsonl", "in/0.jsonl", "in/1.jsonl"};
+  run();
+  EXPECT_EQ(kept_conversations(run.folder / "out"), expected);
+}
+
+// A child process works, and dies at a random moment; the next goes on.
+TEST(Prepare, KillsChangeNoByte) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  run.limits = {4000, 20000};
+  write_file(run.folder / "in/x.jsonl", corpus(0, 1500));
+  const auto begin = std::chrono::steady_clock::now();
+  run("calm");
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  int killed = 0;
+  bool finished = false;
+  for (int i = 0; i < 100 && !finished; ++i) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      run("killed");
+      ::_exit(0);
+    }
+    const double delay =
+        whole * 0.4 * uniform(5, purpose_stream(Purpose::kTest, 3), static_cast<uint64_t>(i));
+    std::this_thread::sleep_for(std::chrono::duration<double>(delay));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    killed += WIFSIGNALED(status) ? 1 : 0;
+    finished = WIFEXITED(status);
+  }
+  EXPECT_GE(killed, 3);
+  EXPECT_EQ(run("killed").dump(), run("calm").dump());
+  EXPECT_EQ(files_below(run.folder / "killed"), files_below(run.folder / "calm"));
+}
+
+std::map<std::string, fs::file_time_type> times_below(const fs::path& folder) {
+  std::map<std::string, fs::file_time_type> times;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    times[entry.path().string()] = fs::last_write_time(entry.path());
+  return times;
+}
+
+TEST(Prepare, AChangedThresholdDoesNotReadTheInputsAgain) {
+  Job run(test::scratch_folder());
+  write_file(run.folder / "in/x.jsonl", corpus(0, 200));
+  run();
+  const auto before = times_below(run.folder / "out/store");
+  EXPECT_GE(before.size(), 3u);
+  run.config.held_out_fraction = 0.5;
+  const Json half = run();
+  EXPECT_GT(half["held_out"].get<int64_t>(), 50);
+  run.config.sequence_length = 20;
+  EXPECT_ERROR(run(), "no conversation is left");
+  EXPECT_EQ(times_below(run.folder / "out/store"), before);
+  run.config.too_long = TooLong::kSplitAtTurn;  // now the row's length decides what is stored
+  run.config.sequence_length = 100;
+  run();
+  EXPECT_NE(times_below(run.folder / "out/store"), before);
+  const auto split = times_below(run.folder / "out/store");
+  write_file(run.folder / "in/x.jsonl", corpus(0, 201));
+  EXPECT_EQ(run()["in"], 202);
+  EXPECT_NE(times_below(run.folder / "out/store"), split);
+}
+
+TEST(Prepare, ADamagedStoreIsSaid) {
+  Job run(test::scratch_folder());
+  run.limits = {1000, 4000};
+  write_file(run.folder / "in/x.jsonl", corpus(0, 100));
+  run();
+  const fs::path block = run.folder / "out/store/block-000001.bin";
+  const std::string bytes = read_file(block);
+  const auto changed = [&](size_t at) {
+    std::string other = bytes;
+    other[at] = static_cast<char>(other[at] ^ 1);
+    write_file(block, other);
+    run.config.split_salt = "decant";
+    run.config.held_out_fraction += 0.01;
+    EXPECT_ERROR(run(), "the store is damaged");
+  };
+  for (const size_t at : {size_t{0}, size_t{9}, size_t{30}, bytes.size() / 2, bytes.size() - 1}) changed(at);
+  write_file(block, bytes.substr(0, bytes.size() - 1));
+  EXPECT_ERROR(run(), "block-000001.bin: not the block that its name says");
+  write_file(block, bytes);
+  run();
+}
+
+TEST(Prepare, TheLedgerTellsWhatHappened) {
+  Job run(test::scratch_folder());
+  std::string text = line_of("a", "shop", "c1", "q", "a") + line_of("b", "shop", "c2", "q", "a", "2026-02");
+  text +=
+      line_of("a", "shop", "c3", "other", "words", "2026-03") + line_of("c", "shop", "c", "13812345678", "x");
+  text += R"({"id":"m","messages":[{"role":"user","content":"1"},{"role":"user","content":"2"},)"
+          R"({"role":"assistant","content":"3"},{"role":"user","content":"bye"}]})"
+          "\n{}\n" +
+          line_of("long", "shop", "c", std::string(300, 'x'), "a");
+  write_file(run.folder / "in/x.jsonl", text);
+  run();
+  const auto why = [&](const std::string& id) {
+    std::string all;
+    for (const LedgerEntry& e : ledger_entries(run.folder / "out/ledger.sqlite", id))
+      all += concat(e.line, " ", e.fate, " ", e.stage, " ", e.reason, ": ", e.detail, "; ");
+    return all;
+  };
+  EXPECT_EQ(why("a"),
+            "3 quarantined deduplicate duplicate_id: another conversation of the tenant has this id; ");
+  EXPECT_EQ(why("b"), "2 duplicate deduplicate exact: of a; ");
+  EXPECT_EQ(why("c"), "4 altered pii pii_replaced: mobile 1; ");
+  EXPECT_EQ(why("m"),
+            "5 altered normalize merged_messages: 1 joined to the message before; "
+            "5 altered normalize trimmed_messages: 1 after the last answer; ");
+  EXPECT_EQ(why("long"), "7 quarantined pack too_long: 370 tokens, a row has 128; ");
+  EXPECT_EQ(why(""), "6 quarantined read bad_record: no 'messages'; ");
+  EXPECT_EQ(why("nobody"), "");
+  EXPECT_ERROR(ledger_entries(run.folder / "in/x.jsonl", "a"), "not a readable ledger");
 }
 
 TEST(Prepare, NoCustomerOnBothSidesAndNoneMoves) {

@@ -1,0 +1,52 @@
+// The `corpus` section of a recipe, and which of its settings each pass depends on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace decant {
+
+enum class TooLong { kQuarantine, kSplitAtTurn };
+template <>
+struct EnumNames<TooLong> {
+  static constexpr std::pair<TooLong, const char*> values[] = {{TooLong::kQuarantine, "quarantine"},
+                                                               {TooLong::kSplitAtTurn, "split_at_turn"}};
+};
+
+struct CorpusConfig {
+  std::vector<std::string> inputs;
+  double max_bad_fraction = 0.05;
+  int64_t sequence_length = 512;
+  double held_out_fraction = 0.1;
+  std::string split_salt = "decant";
+  TooLong too_long = TooLong::kQuarantine;
+  std::string template_name = "model";
+  bool replace_pii = true;
+  std::string pii_key_env = "DECANT_PII_KEY";
+
+  static void visit(auto& c, auto&& field) {
+    field("inputs", c.inputs, "JSONL files, folders or globs of conversations, relative to the recipe");
+    field("max_bad_fraction", c.max_bad_fraction,
+          "the step stops when more of the records than this are quarantined");
+    field("sequence_length", c.sequence_length,
+          "tokens of a packed row; a longer document is treated as too_long says");
+    field("held_out_fraction", c.held_out_fraction,
+          "of the customers, by hash: their conversations are never trained on");
+    field("split_salt", c.split_salt, "changes which customers are held out");
+    field("too_long", c.too_long, "quarantine, or split_at_turn");
+    field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
+    field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
+    field("pii_key_env", c.pii_key_env,
+          "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
+  }
+  void validate(const Place& place) const;
+};
+
+// The settings that decide what the store holds, as text for its key. Those that only the decisions and the
+// packing read are left out, so that a changed threshold does not read the inputs again.
+std::string store_settings(const CorpusConfig& config);
+
+}  // namespace decant
