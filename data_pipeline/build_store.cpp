@@ -56,11 +56,6 @@ PiiCounts replace_people(Conversation& c, const std::string& key) {
   return counts;
 }
 
-std::array<uint64_t, 2> hash_of(const std::string& tenant, const std::string& text) {
-  const std::string key = tenant + '\0' + text;
-  return {xxh3_64(key, 1), xxh3_64(key, 2)};
-}
-
 std::array<uint64_t, 2> hash_of_hex(const std::string& hex) {
   return {std::stoull(hex.substr(0, 16), nullptr, 16), std::stoull(hex.substr(16, 16), nullptr, 16)};
 }
@@ -103,8 +98,8 @@ class RecordWorker {
     if (c.period.empty()) c.period = job_.period;
     c.customer = normalize_text(c.customer);
     out.row.period = month_of(c.period);
-    out.row.id_key = hash_of(c.tenant, c.id);
-    if (!c.customer.empty()) out.row.customer_key = hash_of(c.tenant, c.customer);
+    out.row.id_key = store_key_of(c.tenant, c.id);
+    if (!c.customer.empty()) out.row.customer_key = store_key_of(c.tenant, c.customer);
     Cleaned cleaned = clean_conversation(c);
     out.row.merged = static_cast<uint32_t>(cleaned.merged);
     out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);

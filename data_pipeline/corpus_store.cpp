@@ -104,6 +104,11 @@ const char* stage_name(Stage stage) {
   return kNames.at(static_cast<size_t>(stage));
 }
 
+std::array<uint64_t, 2> store_key_of(const std::string& tenant, const std::string& text) {
+  const std::string key = tenant + '\0' + text;
+  return {xxh3_64(key, 1), xxh3_64(key, 2)};
+}
+
 // --- chunks
 
 uint32_t StoreChunk::name(const std::string& text) {

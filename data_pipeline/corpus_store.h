@@ -74,6 +74,9 @@ struct StoredRecord {
   std::vector<uint8_t> loss_weight;
 };
 
+// What id_key and customer_key are made by.
+std::array<uint64_t, 2> store_key_of(const std::string& tenant, const std::string& text);
+
 // Where reading goes on.
 struct StorePosition {
   uint64_t file = 0, records = 0, byte_offset = 0, line = 0;  // records: of this file, already read

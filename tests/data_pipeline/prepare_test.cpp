@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/random.h"
+#include "data_pipeline/explain.h"
 #include "data_pipeline/ledger.h"
 #include "data_pipeline/shard.h"
 #include "tests/data_pipeline/byte_tokenizer.h"
@@ -107,9 +108,9 @@ TEST(Prepare, NothingIsLostWithoutAReason) {
     if (bad.contains("record")) {
       const auto record = bad["record"].get<std::string>();
       EXPECT_EQ(text.substr(offset, record.size()), record);
-    } else if (bad["reason"] ==
-               "duplicate_id") {  // found by comparing: the conversation stands for the record
-      EXPECT_EQ(bad["conversation"]["messages"][0]["content"], "same id");
+    } else if (bad.contains("conversation")) {  // found by comparing: there is no record
+      EXPECT_TRUE(bad["reason"] == "duplicate_id" || bad["reason"] == "too_long") << bad;
+      EXPECT_EQ(bad["conversation"]["source"]["byte_offset"], offset);
     } else {
       EXPECT_EQ(bad["reason"], "invalid_utf8");
       EXPECT_EQ(bad["record_base64"], "eyJtZXNzYWdlcyI6W8TjXX0=");
@@ -223,7 +224,7 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
       files = found;
       // Lists, ledger, decisions, key; key, facts and blocks of the store; of two tenants on two sides
       // conversations, index and shard.
-      EXPECT_EQ(found.size(), 5u + 2 + 11 + 4 * 3);
+      EXPECT_EQ(found.size(), 5u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_EQ(found, files) << threads;
@@ -375,9 +376,15 @@ TEST(Prepare, TheLedgerTellsWhatHappened) {
   EXPECT_EQ(why("m"),
             "5 altered normalize merged_messages: 1 joined to the message before; "
             "5 altered normalize trimmed_messages: 1 after the last answer; ");
-  EXPECT_EQ(why("long"), "7 quarantined pack too_long: 370 tokens, a row has 128; ");
+  EXPECT_EQ(why("long"), "7 quarantined pack too_long: 311 tokens, a row has 128; ");
   EXPECT_EQ(why(""), "6 quarantined read bad_record: no 'messages'; ");
   EXPECT_EQ(why("nobody"), "");
+  const auto told = explain_document(run.folder / "out", "a");
+  ASSERT_EQ(told.size(), 3u);
+  EXPECT_EQ(told[0], "a of tenant shop, in/x.jsonl line 1 (byte 0): kept, train");
+  EXPECT_THAT(told[1], ::testing::EndsWith(": quarantined"));
+  EXPECT_EQ(told[2], "  deduplicate: duplicate_id, another conversation of the tenant has this id");
+  EXPECT_ERROR(explain_document(run.folder / "out", "nobody"), "no document has the id 'nobody'");
   EXPECT_ERROR(ledger_entries(run.folder / "in/x.jsonl", "a"), "not a readable ledger");
 }
 
