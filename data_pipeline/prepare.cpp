@@ -1,6 +1,7 @@
 #include "data_pipeline/prepare.h"
 
 #include <openssl/evp.h>
+#include <tbb/enumerable_thread_specific.h>
 #include <tbb/parallel_for.h>
 
 #include <cstdlib>
@@ -14,7 +15,8 @@
 #include "data_pipeline/dedup.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/pii.h"
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/record_parser.h"
+#include "data_pipeline/record_reader.h"
 #include "data_pipeline/shard.h"
 #include "data_pipeline/split.h"
 #include "data_pipeline/tokenizer.h"
@@ -57,7 +59,25 @@ std::string pii_key(const CorpusConfig& config) {
   return kPublicPiiKey;
 }
 
+// What the built-in templates cannot express ends here rather than being left out in silence. To be removed
+// with them: an interpreter of the model's own template knows tools, reasoning and weights.
+bool is_renderable(Record& record) {
+  const Conversation& c = record.conversation;
+  const char* found = nullptr;
+  if (!c.tools.is_null()) found = "tool definitions";
+  if (!c.pair.empty() || c.rejected) found = "a preference";
+  for (const Message& message : c.messages) {
+    if (!message.reasoning.empty()) found = "reasoning";
+    if (message.role == "assistant" && message.weight != 1) found = "a weight of its own";
+  }
+  if (found == nullptr) return true;
+  record.quarantine("not_renderable",
+                    concat("the record has ", found, ", which the built-in templates do not support yet"));
+  return false;
+}
+
 void check_conversation(Record& record, const std::string& period) {
+  if (!is_renderable(record)) return;
   Conversation& c = record.conversation;
   if (!is_tenant_name(c.tenant))
     return record.quarantine("bad_tenant", "'tenant' must be 1 to 64 of a-z, 0-9 and '-'");
@@ -178,8 +198,8 @@ void write_quarantine(const fs::path& folder, const std::vector<Record>& records
       line["reason"] = record.reason;
       line["text"] = record.text;
       const std::string_view bytes = record.raw.bytes;
-      if (bytes.size() > kMaxQuarantinedBytes) {
-        line["record_bytes"] = bytes.size();  // too large to be kept twice: it is found by its position
+      if (record.raw.size > kMaxQuarantinedBytes) {
+        line["record_bytes"] = record.raw.size;  // too large to be kept twice: it is found by its position
       } else if (is_utf8(bytes)) {
         line["record"] = bytes;
       } else {
@@ -215,6 +235,34 @@ void check_bad_fraction(const std::vector<Record>& records, double allowed, cons
   check(static_cast<double>(bad) <= allowed * static_cast<double>(records.size()), "corpus: ", bad, " of ",
         records.size(), " records are quarantined (", list, "), more than 'max_bad_fraction' ", allowed,
         "; each is in ", (folder / "quarantine.jsonl").string(), " with its place");
+}
+
+// Every raw record to its conversations; the second of a preference pair gets a record of its own.
+void parse_records(std::vector<Record>& records) {
+  std::vector<ParsedRecord> parsed(records.size());
+  tbb::enumerable_thread_specific<RecordParser> parsers;
+  tbb::parallel_for(size_t{0}, records.size(),
+                    [&](size_t i) { parsed[i] = parsers.local().parse(records[i].raw); });
+  std::vector<Record> all;
+  all.reserve(records.size());
+  for (size_t i = 0; i < records.size(); ++i) {
+    Record& record = records[i];
+    auto& conversations = parsed[i].conversations;
+    if (!parsed[i].reason.empty()) {
+      record.quarantine(std::move(parsed[i].reason), std::move(parsed[i].text));
+      all.push_back(std::move(record));
+      continue;
+    }
+    for (size_t k = 0; k < conversations.size(); ++k) {
+      Record& one = all.emplace_back();
+      if (k + 1 < conversations.size())
+        one.raw = record.raw;
+      else
+        one.raw = std::move(record.raw);
+      one.conversation = std::move(conversations[k]);
+    }
+  }
+  records = std::move(all);
 }
 
 void mark_duplicates(std::vector<Record>& records) {
@@ -311,8 +359,16 @@ Json first_counts(const std::vector<Record>& records) {
 
 }  // namespace
 
+std::vector<InputFile> corpus_files(const CorpusConfig& config, const fs::path& base_folder) {
+  std::vector<SourceConfig> sources;
+  if (!config.inputs.empty()) sources.emplace_back().paths = config.inputs;
+  sources.insert(sources.end(), config.sources.begin(), config.sources.end());
+  return expand_sources(sources, base_folder);
+}
+
 void CorpusConfig::validate(const Place& place) const {
-  check(!inputs.empty(), place("inputs"), ": name at least one file, folder or glob");
+  check(!inputs.empty() || !sources.empty(), place("inputs"),
+        ": name at least one file, folder or glob, here or in 'sources'");
   check(max_bad_fraction >= 0 && max_bad_fraction <= 1, place("max_bad_fraction"), ": must be 0 to 1, found ",
         max_bad_fraction);
   check(sequence_length >= 2 && sequence_length <= (1 << 20), place("sequence_length"),
@@ -329,15 +385,13 @@ Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, con
                     const ChatTemplate& chat_template, const std::string& period, const fs::path& folder) {
   check(is_period(period), "corpus: the period must be YYYY-MM, found '", period, "'");
   check(tokenizer.vocab_size() <= (int64_t{1} << 32), "corpus: the vocabulary does not fit into 32 bits");
-  const auto inputs = expand_inputs(config.inputs, base_folder);
-  std::vector<MappedFile> files;
+  const auto inputs = corpus_files(config, base_folder);
   std::vector<Record> records;
   uint64_t input_bytes = 0;
-  for (const InputFile& input : inputs) {
-    files.emplace_back(input.path);
-    input_bytes += files.back().bytes().size();
-    for (RawRecord& raw : split_lines(files.back().bytes(), input.name))
-      records.emplace_back().raw = std::move(raw);
+  CorpusReader reader(inputs);
+  for (RawRecord raw; reader.next(raw); raw = {}) {
+    input_bytes += raw.size;
+    records.emplace_back().raw = std::move(raw);
   }
   check(!records.empty(), "corpus: empty: no record in ", inputs.size(), " files");
   fs::create_directories(folder);
@@ -349,12 +403,8 @@ Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, con
       if (records[i].alive()) work(records[i]);
     });
   };
-  each([&](Record& record) {
-    ParsedRecord parsed = parse_record(record.raw);
-    record.conversation = std::move(parsed.conversation);
-    if (!parsed.reason.empty()) return record.quarantine(std::move(parsed.reason), std::move(parsed.text));
-    check_conversation(record, period);
-  });
+  parse_records(records);
+  each([&](Record& record) { check_conversation(record, period); });
   mark_duplicates(records);
   check_ids(records);
   const std::string key = pii_key(config);

@@ -9,6 +9,8 @@
 #include "core/config.h"
 #include "core/json.h"
 #include "data_pipeline/chat_template.h"
+#include "data_pipeline/inputs.h"
+#include "data_pipeline/source_config.h"
 #include "data_pipeline/tokenizer.h"
 
 namespace decant {
@@ -22,6 +24,7 @@ struct EnumNames<TooLong> {
 
 struct CorpusConfig {
   std::vector<std::string> inputs;
+  std::vector<SourceConfig> sources;
   double max_bad_fraction = 0.05;
   int64_t sequence_length = 512;
   double held_out_fraction = 0.1;
@@ -32,7 +35,8 @@ struct CorpusConfig {
   std::string pii_key_env = "DECANT_PII_KEY";
 
   static void visit(auto& c, auto&& field) {
-    field("inputs", c.inputs, "JSONL files, folders or globs of conversations, relative to the recipe");
+    field("inputs", c.inputs, "files, folders or globs of conversations, relative to the recipe");
+    field("sources", c.sources, "the same, each with its own settings: read after the inputs");
     field("max_bad_fraction", c.max_bad_fraction,
           "the step stops when more of the records than this are quarantined");
     field("sequence_length", c.sequence_length,
@@ -49,6 +53,9 @@ struct CorpusConfig {
   void validate(const Place& place) const;
 };
 
+// The files of `inputs` and then of `sources`.
+std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder);
+
 // Reads, checks, normalises, removes exact duplicates, replaces PII (in messages, customer and meta; ids are
 // kept), splits, renders, tokenizes and packs. Into `folder`: quarantine.jsonl, duplicates.jsonl,
 // conversations/{train,held_out}/<tenant>.jsonl and shards/{train,held_out}/<tenant>/; what an earlier run
@@ -56,7 +63,7 @@ struct CorpusConfig {
 // id_card}, merged_messages, trimmed_messages, kept, train, held_out,
 //  tokens, train_tokens, held_out_tokens, target_tokens, rows, tenants {name: {train, held_out, tokens,
 //  train_tokens, held_out_tokens}}}; in = kept + duplicate + all quarantined; pii counts what is kept.
-// Quarantine reasons: those of read_jsonl.h and normalize.h, bad_tenant, duplicate_id, not_renderable,
+// Quarantine reasons: those of record_parser.h and normalize.h, bad_tenant, duplicate_id, not_renderable,
 // not_representable, too_long. A line has file, line, byte_offset, reason, text and the record (record_base64
 // when it is not UTF-8, only record_bytes over 1 MiB). `period` is that of records without one. Error, after
 // quarantine.jsonl is written, when more than max_bad_fraction is quarantined; Error when nothing is read or

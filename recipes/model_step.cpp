@@ -6,7 +6,6 @@
 #include "core/gguf_file.h"
 #include "core/hash.h"
 #include "data_pipeline/prepare.h"
-#include "data_pipeline/read_jsonl.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
 #include "recipes/import_model.h"
@@ -78,7 +77,7 @@ void corpus_step(Chain& chain) {
   const CorpusConfig& corpus = *chain.recipe.corpus;
   StepKey key{"corpus", 1, config_key(corpus) + "period: " + chain.recipe.period, {}};
   uint64_t bytes = 0;
-  for (const auto& file : expand_inputs(corpus.inputs, chain.loaded.folder)) {
+  for (const auto& file : corpus_files(corpus, chain.loaded.folder)) {
     key.inputs["file " + file.name] = digest_path(file.path);
     bytes += 12 * fs::file_size(file.path);  // two copies of the text, and five bytes for each token
   }
