@@ -1,13 +1,12 @@
 #include "data_pipeline/build_store.h"
 
-#include <sys/mman.h>
+#include <tbb/enumerable_thread_specific.h>
 #include <tbb/parallel_pipeline.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
-#include <optional>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -20,7 +19,8 @@
 #include "data_pipeline/make_documents.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/pii.h"
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/record_parser.h"
+#include "data_pipeline/record_reader.h"
 #include "data_pipeline/split.h"
 
 namespace decant {
@@ -64,33 +64,54 @@ uint16_t month_of(const std::string& period) {
   return static_cast<uint16_t>(12 * std::stoi(period.substr(0, 4)) + std::stoi(period.substr(5, 2)) - 1);
 }
 
-// One record to what the store keeps of it.
+// What the built-in templates cannot express ends here rather than being left out in silence. To be removed
+// with them: an interpreter of the model's own template knows tools, reasoning and weights.
+const char* not_renderable(const Conversation& c) {
+  const char* found = nullptr;
+  if (!c.tools.is_null()) found = "tool definitions";
+  if (!c.pair.empty() || c.rejected) found = "a preference";
+  for (const Message& message : c.messages) {
+    if (!message.reasoning.empty()) found = "reasoning";
+    if (message.role == "assistant" && message.weight != 1) found = "a weight of its own";
+  }
+  return found;
+}
+
+// One record to what the store keeps of it: a document for each of its conversations, or one that says why
+// there is none.
 class RecordWorker {
  public:
   RecordWorker(const CorpusConfig& config, const CorpusJob& job)
       : config_(config), job_(job), key_(pii_key(config)) {}
 
-  StoredRecord operator()(const RawRecord& raw, uint32_t file) const {
-    StoredRecord out;
-    out.row.file = file;
-    out.row.byte_offset = raw.source.byte_offset;
-    out.row.line = raw.source.line;
-    work(raw, out);
-    if (!out.reason.empty()) keep_record(raw.bytes, out);
-    return out;
+  void operator()(const RawRecord& raw, uint32_t file, StoreChunk& chunk) const {
+    StoredRecord start;
+    start.row.file = file;
+    start.row.byte_offset = raw.source.byte_offset;
+    start.row.line = raw.source.line;
+    ParsedRecord parsed = parsers_.local().parse(raw);
+    if (!parsed.reason.empty()) {
+      start.reason = std::move(parsed.reason);
+      start.text = std::move(parsed.text);
+      keep_record(raw, start);
+      chunk.add(start);
+      return;
+    }
+    for (Conversation& conversation : parsed.conversations) {
+      StoredRecord out = start;
+      work(conversation, out);
+      if (!out.reason.empty()) keep_record(raw, out);
+      chunk.add(out);
+    }
   }
 
  private:
-  void work(const RawRecord& raw, StoredRecord& out) const {
-    ParsedRecord parsed = parse_record(raw);
-    Conversation& c = parsed.conversation;
+  void work(Conversation& c, StoredRecord& out) const {
     const auto quarantine = [&](Stage stage, std::string reason, std::string text) {
       out.row.stage = stage;
       out.reason = std::move(reason);
       out.text = std::move(text);
     };
-    if (!parsed.reason.empty())
-      return quarantine(Stage::kRead, std::move(parsed.reason), std::move(parsed.text));
     out.id = c.id;
     if (!is_tenant_name(c.tenant))
       return quarantine(Stage::kRead, "bad_tenant", "'tenant' must be 1 to 64 of a-z, 0-9 and '-'");
@@ -117,6 +138,9 @@ class RecordWorker {
                      static_cast<uint32_t>(counts.id_card)};
     }
     out.json = conversation_json(c).dump();
+    if (const char* what = not_renderable(c))
+      return quarantine(Stage::kRender, "not_renderable",
+                        concat("the record has ", what, ", which the built-in templates do not support yet"));
     MadeDocuments made = make_documents(c, config_, *job_.tokenizer, *job_.chat_template);
     if (!made.reason.empty()) return quarantine(Stage::kRender, std::move(made.reason), std::move(made.text));
     out.part_tokens = std::move(made.part_tokens);
@@ -126,61 +150,60 @@ class RecordWorker {
     out.row.target_bytes = static_cast<uint32_t>(made.target_bytes);
   }
 
-  static void keep_record(std::string_view bytes, StoredRecord& out) {
-    if (bytes.size() <= kMaxQuarantinedBytes) {
-      out.record = bytes;
+  static void keep_record(const RawRecord& raw, StoredRecord& out) {
+    if (raw.size <= kMaxQuarantinedBytes) {
+      out.record = raw.bytes;
     } else {  // it is found by its position
       out.row.record_cut = 1;
-      out.row.content_bytes = static_cast<uint32_t>(std::min<size_t>(bytes.size(), UINT32_MAX));
+      out.row.content_bytes = static_cast<uint32_t>(std::min<uint64_t>(raw.size, UINT32_MAX));
     }
   }
 
   const CorpusConfig& config_;
   const CorpusJob& job_;
   std::string key_;
+  mutable tbb::enumerable_thread_specific<RecordParser> parsers_;
 };
 
-// The records of some input on their way through the pipeline. The bytes are those of the mapped file.
-struct Batch {
-  std::shared_ptr<MappedFile> file;
-  uint32_t index = 0;
+// Some records in a row on their way through the pipeline.
+struct RecordBatch {
+  uint32_t file = 0;
   std::vector<RawRecord> records;
-  uint64_t begin = 0, bytes = 0;
+  uint64_t bytes = 0;
   StorePosition end;
 };
 
 // Reads on from a position, some records at a time. Serial.
 class BatchReader {
  public:
-  BatchReader(const std::vector<InputFile>& inputs, StorePosition position, uint64_t batch_bytes)
-      : inputs_(inputs), position_(position), batch_bytes_(batch_bytes) {}
+  BatchReader(const std::vector<InputFile>& files, StorePosition position, uint64_t batch_bytes)
+      : files_(files), position_(position), batch_bytes_(batch_bytes) {
+    if (position_.records == 0) return;
+    reader_ = open_records(files_.at(position_.file));
+    RawRecord record;
+    for (uint64_t i = 0; i < position_.records; ++i)
+      if (!reader_->next(record))
+        fail(files_[position_.file].name, ": the file has become shorter while the corpus was read");
+  }
 
   // Null at the end of the last file.
-  std::shared_ptr<Batch> next() {
-    while (position_.file < inputs_.size()) {
-      const InputFile& input = inputs_[position_.file];
-      if (file_ == nullptr) {
-        file_ = std::make_shared<MappedFile>(input.path);
-        if (!file_->bytes().empty())
-          ::madvise(const_cast<char*>(file_->bytes().data()), file_->bytes().size(), MADV_SEQUENTIAL);
+  std::shared_ptr<RecordBatch> next() {
+    while (position_.file < files_.size()) {
+      if (reader_ == nullptr) reader_ = open_records(files_[position_.file]);
+      auto batch = std::make_shared<RecordBatch>();
+      batch->file = static_cast<uint32_t>(position_.file);
+      bool more = true;
+      while (more && batch->bytes < batch_bytes_) {
+        RawRecord record;
+        more = reader_->next(record);
+        if (!more) break;
+        batch->bytes += record.size;
+        batch->records.push_back(std::move(record));
       }
-      auto batch = std::make_shared<Batch>();
-      batch->file = file_;
-      batch->index = static_cast<uint32_t>(position_.file);
-      batch->begin = position_.byte_offset;
-      uint64_t end = position_.byte_offset, line = position_.line;
-      while (end - batch->begin < batch_bytes_) {
-        const auto record = next_line(file_->bytes(), input.name, end, line);
-        if (!record) break;
-        batch->records.push_back(*record);
-      }
-      batch->bytes = end - batch->begin;
       position_.records += batch->records.size();
-      position_.byte_offset = end;
-      position_.line = line;
-      if (end >= file_->bytes().size()) {
-        position_ = {position_.file + 1, 0, 0, 0};
-        file_ = nullptr;
+      if (!more) {
+        position_ = {position_.file + 1, 0};
+        reader_ = nullptr;
       }
       batch->end = position_;
       if (!batch->records.empty()) return batch;
@@ -189,69 +212,54 @@ class BatchReader {
   }
 
  private:
-  const std::vector<InputFile>& inputs_;
+  const std::vector<InputFile>& files_;
   StorePosition position_;
   uint64_t batch_bytes_;
-  std::shared_ptr<MappedFile> file_;
+  std::unique_ptr<RecordReader> reader_;
 };
 
-// Pages of the input that are done with count as the program's memory until they are given back.
-void give_back(const Batch& batch) {
-  constexpr uint64_t kPage = 4096;
-  const uint64_t begin = (batch.begin + kPage - 1) / kPage * kPage;
-  const uint64_t end = (batch.begin + batch.bytes) / kPage * kPage;
-  if (begin < end)
-    ::madvise(const_cast<char*>(batch.file->bytes().data()) + begin, end - begin, MADV_DONTNEED);
-}
-
 struct Made {
-  std::shared_ptr<Batch> batch;
+  uint64_t bytes = 0;
   StoreChunk chunk;
 };
 
-void fill_store(const CorpusConfig& config, const CorpusJob& job, const std::vector<InputFile>& inputs,
-                StoreWriter& writer) {
-  uint64_t total = 0, done = 0;
-  for (uint64_t i = writer.position().file; i < inputs.size(); ++i) total += fs::file_size(inputs[i].path);
-  Progress progress("corpus: reading", static_cast<int64_t>(total), "bytes");
-  BatchReader reader(inputs, writer.position(), job.limits.chunk_bytes);
+void fill_store(const CorpusConfig& config, const CorpusJob& job, StoreWriter& writer) {
+  uint64_t done = 0;
+  Progress progress("corpus: reading", 0, "bytes");
+  BatchReader reader(job.files, writer.position(), job.limits.chunk_bytes);
   const RecordWorker worker(config, job);
   const auto threads = static_cast<size_t>(std::max(1, tbb::this_task_arena::max_concurrency()));
-  const auto read = [&](tbb::flow_control& control) -> std::shared_ptr<Batch> {
+  const auto read = [&](tbb::flow_control& control) -> std::shared_ptr<RecordBatch> {
     auto batch = reader.next();
     if (batch == nullptr) control.stop();
     return batch;
   };
-  const auto work = [&](const std::shared_ptr<Batch>& batch) {
+  const auto work = [&](const std::shared_ptr<RecordBatch>& batch) {
     auto made = std::make_shared<Made>();
-    made->batch = batch;
-    for (const RawRecord& record : batch->records) made->chunk.add(worker(record, batch->index));
+    for (const RawRecord& record : batch->records) worker(record, batch->file, made->chunk);
     made->chunk.end = batch->end;
-    made->chunk.input_bytes = batch->bytes;
+    made->chunk.input_bytes = made->bytes = batch->bytes;
     return made;
   };
   const auto write = [&](const std::shared_ptr<Made>& made) {
     writer.append(std::move(made->chunk));
-    give_back(*made->batch);
-    done += made->batch->bytes;
-    progress.update(static_cast<int64_t>(done));
+    progress.update(static_cast<int64_t>(done += made->bytes));
   };
   using tbb::filter_mode;
   tbb::parallel_pipeline(
       2 * threads + 1,
-      tbb::make_filter<void, std::shared_ptr<Batch>>(filter_mode::serial_in_order, read) &
-          tbb::make_filter<std::shared_ptr<Batch>, std::shared_ptr<Made>>(filter_mode::parallel, work) &
+      tbb::make_filter<void, std::shared_ptr<RecordBatch>>(filter_mode::serial_in_order, read) &
+          tbb::make_filter<std::shared_ptr<RecordBatch>, std::shared_ptr<Made>>(filter_mode::parallel, work) &
           tbb::make_filter<std::shared_ptr<Made>, void>(filter_mode::serial_in_order, write));
 }
 
-std::string store_key(const CorpusConfig& config, const CorpusJob& job, const std::vector<InputFile>& inputs,
-                      Json& input_list) {
+std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& input_list) {
   std::string text = concat("version ", kStoreVersion, "\n", store_settings(config), "period: ", job.period,
                             "\nchunk ", job.limits.chunk_bytes, " block ", job.limits.block_bytes, "\n");
   text += job.tokenizer->sha256() + "\n" + job.chat_template->sha256() + "\n";
   // Not the key of the surrogates, but a digest that does not give it away.
   if (config.replace_pii) text += sha256_hex("decant pii key " + sha256_hex(pii_key(config))) + "\n";
-  for (const InputFile& input : inputs) {
+  for (const InputFile& input : job.files) {
     const std::string digest = digest_path(input.path);
     text += digest + " " + input.name + "\n";
     input_list.push_back({{"name", input.name}, {"sha256", digest}, {"bytes", fs::file_size(input.path)}});
@@ -265,9 +273,8 @@ std::string build_store(const CorpusConfig& config, const CorpusJob& job, const 
   check(is_period(job.period), "corpus: the period must be YYYY-MM, found '", job.period, "'");
   check(job.tokenizer->vocab_size() <= (int64_t{1} << 32),
         "corpus: the vocabulary does not fit into 32 bits");
-  const auto inputs = expand_inputs(config.inputs, job.base_folder);
   Json input_list = Json::array();
-  std::string key = store_key(config, job, inputs, input_list);
+  std::string key = store_key(config, job, input_list);
   const fs::path key_file = folder / "store.key";
   const bool same = fs::is_regular_file(key_file) && read_file(key_file) == key + "\n";
   if (same && store_is_finished(folder)) return key;
@@ -285,15 +292,15 @@ std::string build_store(const CorpusConfig& config, const CorpusJob& job, const 
                 " is not set: surrogates are made with a public key, so who knows a number can recognise its "
                 "surrogate");
   uint64_t input_bytes = 0;
-  for (const InputFile& input : inputs) input_bytes += fs::file_size(input.path);
+  for (const InputFile& input : job.files) input_bytes += fs::file_size(input.path);
   check_free_disk(folder, 4 * input_bytes + (uint64_t{16} << 20));
   StoreWriter writer(folder, job.limits.block_bytes);
-  fill_store(config, job, inputs, writer);
+  fill_store(config, job, writer);
   Json facts;
   facts["key"] = key;
   facts["inputs"] = std::move(input_list);
   writer.finish(std::move(facts));
-  check(writer.documents() > 0, "corpus: empty: no record in ", inputs.size(), " files");
+  check(writer.documents() > 0, "corpus: empty: no record in ", job.files.size(), " files");
   return key;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/corpus_config.h"
@@ -19,8 +20,8 @@ struct StoreLimits {
 
 // What a corpus is made of besides its settings.
 struct CorpusJob {
-  std::filesystem::path base_folder;  // that `inputs` are relative to
-  std::string period;                 // of records without one
+  std::vector<InputFile> files;  // plain files: read twice, for their digests and their records
+  std::string period;            // of records without one
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;
   StoreLimits limits;

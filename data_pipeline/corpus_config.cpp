@@ -13,7 +13,8 @@ const std::vector<std::string> kDecidedLater = {"inputs", "max_bad_fraction", "h
 }  // namespace
 
 void CorpusConfig::validate(const Place& place) const {
-  check(!inputs.empty(), place("inputs"), ": name at least one file, folder or glob");
+  check(!inputs.empty() || !sources.empty(), place("inputs"),
+        ": name at least one file, folder or glob, here or in 'sources'");
   check(max_bad_fraction >= 0 && max_bad_fraction <= 1, place("max_bad_fraction"), ": must be 0 to 1, found ",
         max_bad_fraction);
   check(sequence_length >= 2 && sequence_length <= (1 << 20), place("sequence_length"),
@@ -24,6 +25,13 @@ void CorpusConfig::validate(const Place& place) const {
         ": must be model or plain, found '", template_name, "'");
   check(!pii_key_env.empty() && pii_key_env.find('=') == std::string::npos, place("pii_key_env"),
         ": must be the name of an environment variable");
+}
+
+std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder) {
+  std::vector<SourceConfig> sources;
+  if (!config.inputs.empty()) sources.emplace_back().paths = config.inputs;
+  sources.insert(sources.end(), config.sources.begin(), config.sources.end());
+  return expand_sources(sources, base_folder);
 }
 
 std::string store_settings(const CorpusConfig& config) {

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
+#include "data_pipeline/inputs.h"
+#include "data_pipeline/source_config.h"
 
 namespace decant {
 
@@ -18,6 +21,7 @@ struct EnumNames<TooLong> {
 
 struct CorpusConfig {
   std::vector<std::string> inputs;
+  std::vector<SourceConfig> sources;
   double max_bad_fraction = 0.05;
   int64_t sequence_length = 512;
   double held_out_fraction = 0.1;
@@ -28,7 +32,8 @@ struct CorpusConfig {
   std::string pii_key_env = "DECANT_PII_KEY";
 
   static void visit(auto& c, auto&& field) {
-    field("inputs", c.inputs, "JSONL files, folders or globs of conversations, relative to the recipe");
+    field("inputs", c.inputs, "files, folders or globs of conversations, relative to the recipe");
+    field("sources", c.sources, "the same, each with its own settings: read after the inputs");
     field("max_bad_fraction", c.max_bad_fraction,
           "the step stops when more of the records than this are quarantined");
     field("sequence_length", c.sequence_length,
@@ -44,6 +49,9 @@ struct CorpusConfig {
   }
   void validate(const Place& place) const;
 };
+
+// The files of `inputs` and then of `sources`.
+std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder);
 
 // The settings that decide what the store holds, as text for its key. Those that only the decisions and the
 // packing read are left out, so that a changed threshold does not read the inputs again.

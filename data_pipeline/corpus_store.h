@@ -79,7 +79,7 @@ std::array<uint64_t, 2> store_key_of(const std::string& tenant, const std::strin
 
 // Where reading goes on.
 struct StorePosition {
-  uint64_t file = 0, records = 0, byte_offset = 0, line = 0;  // records: of this file, already read
+  uint64_t file = 0, records = 0;  // records: of this file, already read
 };
 
 // Some records in a row, made by one thread; names count from 1 within the chunk.

@@ -80,7 +80,8 @@ Json prepare_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::
 
 Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, const Tokenizer& tokenizer,
                     const ChatTemplate& chat_template, const std::string& period, const fs::path& folder) {
-  return prepare_corpus(config, CorpusJob{base_folder, period, &tokenizer, &chat_template, {}}, folder);
+  return prepare_corpus(
+      config, CorpusJob{corpus_files(config, base_folder), period, &tokenizer, &chat_template, {}}, folder);
 }
 
 }  // namespace decant

@@ -22,7 +22,7 @@ namespace decant {
 // quarantined {reason: n}, duplicate, pii {email, mobile, id_card}, merged_messages, trimmed_messages, kept,
 // train, held_out, tokens, train_tokens, held_out_tokens, target_tokens, rows, tenants {name: {train,
 // held_out, tokens, train_tokens, held_out_tokens}}}; in = kept + duplicate + all quarantined; pii counts
-// what is kept. Quarantine reasons: those of read_jsonl.h and normalize.h, bad_tenant, duplicate_id,
+// what is kept. Quarantine reasons: those of record_parser.h and normalize.h, bad_tenant, duplicate_id,
 // not_renderable, not_representable, too_long. A line has file, line, byte_offset, reason, text and the
 // record (record_base64 when it is not UTF-8, only record_bytes over 1 MiB) or, where the reason was found by
 // comparing, the conversation. Error, after quarantine.jsonl is written, when more than max_bad_fraction is

@@ -11,7 +11,7 @@
 #include "core/progress.h"
 #include "data_pipeline/ledger.h"
 #include "data_pipeline/pii.h"
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/record_parser.h"
 
 namespace decant {
 namespace fs = std::filesystem;
@@ -135,9 +135,9 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
     }
     ledger.add(entry);
   });
-  ledger.commit();
   bad.commit();
   duplicates.commit();
+  ledger.commit();  // last: where it is, the lists are
 }
 
 namespace {

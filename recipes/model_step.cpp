@@ -7,7 +7,6 @@
 #include "core/hash.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/prepare.h"
-#include "data_pipeline/read_jsonl.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
 #include "recipes/import_model.h"
@@ -79,7 +78,8 @@ void corpus_step(Chain& chain) {
   const CorpusConfig& corpus = *chain.recipe.corpus;
   StepKey store{"corpus/store", 1, store_settings(corpus) + "period: " + chain.recipe.period, {}};
   uint64_t bytes = 0;
-  for (const auto& file : expand_inputs(corpus.inputs, chain.loaded.folder)) {
+  const auto files = corpus_files(corpus, chain.loaded.folder);
+  for (const auto& file : files) {
     store.inputs["file " + file.name] = digest_path(file.path);
     bytes += fs::file_size(file.path);
   }
@@ -90,7 +90,7 @@ void corpus_step(Chain& chain) {
   // The key of the surrogates decides the text; its digest, never itself, goes into the manifest.
   if (const char* secret = std::getenv(corpus.pii_key_env.c_str()); secret != nullptr && corpus.replace_pii)
     store.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
-  const CorpusJob job{chain.loaded.folder, chain.recipe.period, tokenizer.get(), chat_template.get(), {}};
+  const CorpusJob job{files, chain.recipe.period, tokenizer.get(), chat_template.get(), {}};
   const fs::path store_folder = chain.run.step_path(store.step);
   chain.step("corpus", store, 6 * bytes, [&](const fs::path& folder) {
     build_store(corpus, job, folder);

@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/prepare.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -70,7 +70,7 @@ class Planner {
     element_ = dtype == Dtype::kBf16 ? 2 : 4;
     rate_ = gemm_rate(to_torch(dtype));
     if (r_.corpus)
-      for (const auto& file : expand_inputs(r_.corpus->inputs, loaded.folder))
+      for (const auto& file : corpus_files(*r_.corpus, loaded.folder))
         bytes_ += static_cast<double>(fs::file_size(file.path));
   }
 

@@ -1,5 +1,7 @@
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/record_reader.h"
 
+#include "core/file.h"
+#include "data_pipeline/record_parser.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -15,45 +17,58 @@ std::vector<std::string> names(const std::vector<InputFile>& files) {
   return list;
 }
 
-TEST(ReadJsonl, Lines) {
-  const std::string file = "\xef\xbb\xbf{1}\r\n\n  \t\r\n{2}\n{3}";
-  const auto records = split_lines(file, "f");
+std::vector<RawRecord> read_all(const std::filesystem::path& path, SourceConfig source = {}) {
+  auto reader = open_records({path, "f", std::make_shared<const SourceConfig>(std::move(source)), 0});
+  std::vector<RawRecord> records;
+  for (RawRecord record; reader->next(record);) records.push_back(record);
+  return records;
+}
+
+std::vector<RawRecord> read_text(const std::string& text, SourceConfig source = {}) {
+  const auto path = test::scratch_folder() / "f.jsonl";
+  write_file(path, text);
+  return read_all(path, std::move(source));
+}
+
+TEST(RecordReader, JsonLines) {
+  const std::string file = "{1}\r\n\n  \t\r\n{2}\n{3}";
+  const auto records = read_text(file);
   ASSERT_EQ(records.size(), 3u);
   EXPECT_EQ(records[0].bytes, "{1}");
-  EXPECT_EQ(records[0].source.byte_offset, 3u);
+  EXPECT_EQ(records[0].source.byte_offset, 0u);
   EXPECT_EQ(records[1].bytes, "{2}");
   EXPECT_EQ(records[1].source.line, 4u);
   EXPECT_EQ(file.substr(records[1].source.byte_offset, 3), "{2}");
   EXPECT_FALSE(records[1].unterminated);
   EXPECT_EQ(records[2].source.line, 5u);
   EXPECT_TRUE(records[2].unterminated);
-  EXPECT_TRUE(split_lines("", "f").empty());
-  EXPECT_TRUE(split_lines("\n\r\n", "f").empty());
+  EXPECT_TRUE(read_text("").empty());
+  EXPECT_TRUE(read_text("\n\r\n").empty());
 }
 
-TEST(ReadJsonl, ReasonOfEachBadRecord) {
-  const auto parsed = [](std::string_view bytes, bool unterminated = false) {
-    return parse_record({{"f", 5, 2}, bytes, unterminated});
-  };
-  const auto good = parsed(kGood);
+ParsedRecord parse_line(std::string_view bytes, bool unterminated = false) {
+  auto records = read_text(std::string(bytes) + (unterminated ? "" : "\n"));
+  EXPECT_EQ(records.size(), 1u);
+  return RecordParser().parse(records.at(0));
+}
+
+TEST(RecordReader, ReasonOfEachBadRecord) {
+  const auto good = parse_line(kGood);
   EXPECT_EQ(good.reason, "");
-  EXPECT_EQ(good.conversation.source.line, 2u);
-  EXPECT_EQ(parsed(kGood, true).reason, "");
-  EXPECT_EQ(parsed(std::string_view("{\"a\0\":1}", 8)).reason, "nul_byte");
-  EXPECT_EQ(parsed("{\"a\":\"\xc4\xe3\"}").reason, "invalid_utf8");
-  EXPECT_EQ(parsed("{\"a\":\"\xed\xa0\x80\"}").reason, "invalid_utf8");
-  EXPECT_EQ(parsed(kGood.substr(0, 40)).reason, "invalid_json");
-  EXPECT_EQ(parsed(kGood.substr(0, 40), true).reason, "truncated");
-  EXPECT_EQ(parsed("{\"a\":1,\"a\":2}").reason, "invalid_json");
-  EXPECT_EQ(parsed("{\"a\":\"\\ud800\"}").reason, "invalid_json");
-  EXPECT_EQ(parsed(std::string(300, '[') + std::string(300, ']')).reason, "invalid_json");
-  EXPECT_EQ(parsed("[1]").reason, "bad_record");
-  EXPECT_EQ(parsed("{}").text, "no 'messages'");
-  EXPECT_EQ(parsed("\"" + std::string(17 << 20, 'a') + "\"").reason, "too_large");
-  EXPECT_EQ(parsed("{\"secret words\":").text.find("secret"), std::string::npos);
+  EXPECT_EQ(good.conversations.at(0).source.line, 1u);
+  EXPECT_EQ(parse_line(kGood, true).reason, "");
+  EXPECT_EQ(parse_line(std::string_view("{\"a\0\":1}", 8)).reason, "nul_byte");
+  EXPECT_EQ(parse_line("{\"a\":\"\xc4\xe3\"}").reason, "invalid_utf8");
+  EXPECT_EQ(parse_line("{\"a\":\"\xed\xa0\x80\"}").reason, "invalid_utf8");
+  EXPECT_EQ(parse_line(kGood.substr(0, 40)).reason, "invalid_json");
+  EXPECT_EQ(parse_line(kGood.substr(0, 40), true).reason, "truncated");
+  EXPECT_EQ(parse_line("[1]").reason, "bad_record");
+  EXPECT_EQ(parse_line("{}").text, "no 'messages'");
+  EXPECT_EQ(parse_line("\"" + std::string(17 << 20, 'a') + "\"").reason, "too_large");
+  EXPECT_EQ(parse_line("{\"secret words\":").text.find("secret"), std::string::npos);
 }
 
-TEST(ReadJsonl, InputsAreFilesFoldersAndGlobs) {
+TEST(RecordReader, InputsAreFilesFoldersAndGlobs) {
   const auto folder = test::scratch_folder() / "a[1]*";  // a base with the glob's own characters
   for (const char* name : {"in/b.jsonl", "in/a.jsonl", "in/deep/c.jsonl", "in/notes.txt", "d.jsonl"})
     write_file(folder / name, kGood);
