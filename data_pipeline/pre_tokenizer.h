@@ -20,6 +20,11 @@ class PreTokenizerStep {
   virtual ~PreTokenizerStep() = default;
   // Appends the pieces of `text`.
   virtual void split(std::string_view text, Pieces& pieces) const = 0;
+  // Whether cut() is there.
+  virtual bool cuts() const { return false; }
+  // The same by and by: writes the first pieces of `text`, at most `room`, and takes them off its front;
+  // returns how many.
+  virtual size_t cut(std::string_view& text, std::string_view* pieces, size_t room) const;
 };
 
 // The regular expression of GPT-2 (ByteLevel with use_regex), each run of it a piece.

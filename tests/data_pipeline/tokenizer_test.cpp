@@ -158,45 +158,129 @@ TEST(Tokenizer, RoundTripOfRandomBytes) {
   EXPECT_EQ(wrong[0] + wrong[1], 0);
 }
 
-// The pairs are joined as a plain reading of the rule says: lowest rank first, of equals the leftmost.
-TEST(Bpe, EqualsThePlainAlgorithm) {
+std::vector<int64_t> encode_piece(const Bpe& bpe, const std::string& piece) {
+  std::vector<int64_t> ids;
+  const std::string_view view = piece;
+  bpe.encode(&view, 1, piece.data() + piece.size(), ids);
+  return ids;
+}
+
+uint64_t next_random(uint64_t& state) {
+  return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
+}
+
+// A vocabulary of random merges over `alphabet`; tokens of at most 12 bytes. `ordered`: no merge uses what a
+// later one makes.
+BpeModel random_model(const std::string& alphabet, size_t tokens, bool ordered, uint64_t seed) {
   BpeModel model;
-  for (uint32_t b = 0; b < 4; ++b) model.tokens.emplace_back(std::string(1, static_cast<char>('a' + b)), b);
-  uint64_t state = 7;
-  const auto next = [&] {
-    return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
-  };
-  while (model.tokens.size() < 120) {
-    const auto left = next() % model.tokens.size(), right = next() % model.tokens.size();
-    const std::string joined = model.tokens[left].first + model.tokens[right].first;
-    if (joined.size() > 12) continue;
-    uint32_t id = static_cast<uint32_t>(model.tokens.size());
-    for (const auto& [token, known] : model.tokens)
-      if (token == joined) id = known;
-    if (id == model.tokens.size()) model.tokens.emplace_back(joined, id);
+  std::vector<std::string> texts;
+  for (const char c : alphabet) texts.emplace_back(1, c);
+  for (size_t i = 0; i < texts.size(); ++i) model.tokens.add(texts[i], static_cast<uint32_t>(i));
+  while (texts.size() < tokens) {
+    const auto left = static_cast<uint32_t>(next_random(seed) % texts.size());
+    const auto right = static_cast<uint32_t>(next_random(seed) % texts.size());
+    const std::string joined = texts[left] + texts[right];
+    if (joined.size() > 12 || (ordered && model.tokens.find(joined) >= 0)) continue;
+    auto id = static_cast<uint32_t>(texts.size());
+    if (model.tokens.add(joined, id))
+      texts.push_back(joined);
+    else
+      id = static_cast<uint32_t>(model.tokens.find(joined));
     bool there = false;
     for (const auto& merge : model.merges) there = there || (merge.left == left && merge.right == right);
-    if (!there) model.merges.push_back({static_cast<uint32_t>(left), static_cast<uint32_t>(right), id});
+    if (!there) model.merges.push_back({left, right, id});
   }
-  const Bpe bpe(model);
-  for (int i = 0; i < 500; ++i) {
-    std::string text;
-    for (uint64_t k = next() % 150 + 1; k > 0; --k) text += static_cast<char>('a' + next() % 4);
-    std::vector<int64_t> plain;
-    for (const char c : text) plain.push_back(c - 'a');
-    while (true) {
-      size_t best_rank = model.merges.size(), best_at = 0;
-      for (size_t at = 0; at + 1 < plain.size(); ++at)
-        for (size_t rank = 0; rank < best_rank; ++rank)
-          if (model.merges[rank].left == plain[at] && model.merges[rank].right == plain[at + 1])
-            best_rank = rank, best_at = at;
-      if (best_rank == model.merges.size()) break;
-      plain[best_at] = model.merges[best_rank].joined;
-      plain.erase(plain.begin() + static_cast<ptrdiff_t>(best_at) + 1);
+  return model;
+}
+
+// A plain reading of the rule: the lowest rank first, of equals the leftmost.
+std::vector<int64_t> plain_bpe(const BpeModel& model, const std::string& piece) {
+  std::vector<int64_t> ids;
+  for (const char c : piece) ids.push_back(model.tokens.find(std::string_view(&c, 1)));
+  while (true) {
+    size_t best_rank = model.merges.size(), best_at = 0;
+    for (size_t at = 0; at + 1 < ids.size(); ++at)
+      for (size_t rank = 0; rank < best_rank; ++rank)
+        if (model.merges[rank].left == ids[at] && model.merges[rank].right == ids[at + 1])
+          best_rank = rank, best_at = at;
+    if (best_rank == model.merges.size()) return ids;
+    ids[best_at] = model.merges[best_rank].joined;
+    ids.erase(ids.begin() + static_cast<ptrdiff_t>(best_at) + 1);
+  }
+}
+
+TEST(Bpe, EqualsThePlainAlgorithm) {
+  for (const uint64_t seed : {7, 8, 9}) {
+    const BpeModel model = random_model("abcd", 120, false, seed);
+    const Bpe bpe(model);
+    uint64_t state = seed;
+    for (int i = 0; i < 200; ++i) {
+      std::string text;
+      for (uint64_t k = next_random(state) % 150 + 1; k > 0; --k) text += "abcd"[next_random(state) % 4];
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << text;
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << text << " from the cache";
     }
-    std::vector<int64_t> ids;
-    EXPECT_EQ(bpe.encode(text, ids), 0);
-    EXPECT_EQ(ids, plain) << text;
+  }
+}
+
+// Characters are joined first only where that changes nothing: random merges over few bytes, so that those
+// across the ends of characters come as often before as after those inside.
+TEST(Bpe, CharactersOfSeveralBytesEqualThePlainAlgorithm) {
+  const std::string alphabet = "a\xC3\xE4\xA1\xB8";
+  const std::vector<std::string> characters = {
+      "a", "\xC3\xA1", "\xC3\xB8", "\xE4\xA1\xA1", "\xE4\xA1\xB8", "\xE4\xB8\xA1", "\xE4\xB8\xB8"};
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    const BpeModel model = random_model(alphabet, 15 + seed % 40, seed % 4 != 0, seed);
+    const Bpe bpe(model);
+    uint64_t state = seed;
+    for (int i = 0; i < 60; ++i) {
+      std::string text;
+      for (uint64_t k = next_random(state) % 40 + 1; k > 0; --k)
+        text += characters[next_random(state) % characters.size()];
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << seed << ' ' << Json(text).dump();
+    }
+  }
+}
+
+// The character can be made early, but the pair (character, a) would then come before (a, b).
+TEST(Bpe, ATokenThatIsUsedBeforeItIsMadeAgain) {
+  BpeModel model;
+  enum : uint32_t { kE4, kA1, kB8, kA, kB, kTail, kHead, kCharacter, kCharacterA, kAB };
+  const char* texts[] = {"\xE4",
+                         "\xA1",
+                         "\xB8",
+                         "a",
+                         "b",
+                         "\xA1\xB8",
+                         "\xE4\xA1",
+                         "\u4878",
+                         "\u4878"
+                         "a",
+                         "ab"};
+  for (uint32_t id = 0; id < std::size(texts); ++id) model.tokens.add(texts[id], id);
+  model.merges = {
+      {kA1, kB8, kTail}, {kE4, kA1, kHead},       {kHead, kB8, kCharacter}, {kCharacter, kA, kCharacterA},
+      {kA, kB, kAB},     {kE4, kTail, kCharacter}};
+  EXPECT_EQ(encode_piece(Bpe(model),
+                         "\u4878"
+                         "ab"),
+            (Ids{kCharacter, kAB}));
+}
+
+// A megabyte without a break: the work grows as its length (times the height of a heap).
+TEST(Bpe, LongPiecesTakeLinearWork) {
+  const Bpe bpe(random_model("abcd", 120, false, 7));
+  const auto lookups = [&](const std::string& piece) {
+    const uint64_t before = Bpe::pairs_looked_up();
+    encode_piece(bpe, piece);
+    return Bpe::pairs_looked_up() - before;
+  };
+  for (const char* unit : {"a", "ab", "abcd", "aab"}) {
+    std::string piece;
+    while (piece.size() < 1000000) piece += unit;
+    EXPECT_LE(lookups(piece), 4 * piece.size()) << unit;
+    for (size_t length = 1; length < 300; ++length)
+      EXPECT_LE(lookups(piece.substr(0, length)), 4 * length) << unit << ' ' << length;
   }
 }
 
