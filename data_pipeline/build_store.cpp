@@ -16,6 +16,7 @@
 #include "core/run_directory.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/dedup.h"
+#include "data_pipeline/language.h"
 #include "data_pipeline/make_documents.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/pii.h"
@@ -137,6 +138,10 @@ class RecordWorker {
       out.row.pii = {static_cast<uint32_t>(counts.email), static_cast<uint32_t>(counts.mobile),
                      static_cast<uint32_t>(counts.id_card)};
     }
+    LanguageEvidence evidence;
+    for (const Message& message : c.messages) evidence.add(message.content);
+    const std::string_view language = evidence.language().code;
+    language.copy(out.row.language.data(), out.row.language.size());
     out.json = conversation_json(c).dump();
     if (const char* what = not_renderable(c))
       return quarantine(Stage::kRender, "not_renderable",

@@ -20,8 +20,9 @@ struct StoreLimits {
 
 // What a corpus is made of besides its settings.
 struct CorpusJob {
-  std::vector<InputFile> files;  // plain files: read twice, for their digests and their records
-  std::string period;            // of records without one
+  std::vector<InputFile> files;       // plain files: read twice, for their digests and their records
+  std::string period;                 // of records without one
+  std::filesystem::path base_folder;  // that other paths of the settings are relative to
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;
   StoreLimits limits;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data_pipeline/contract.h"
 #include "data_pipeline/inputs.h"
 #include "data_pipeline/source_config.h"
 
@@ -30,6 +31,7 @@ struct CorpusConfig {
   std::string template_name = "model";
   bool replace_pii = true;
   std::string pii_key_env = "DECANT_PII_KEY";
+  ContractConfig contract;
 
   static void visit(auto& c, auto&& field) {
     field("inputs", c.inputs, "files, folders or globs of conversations, relative to the recipe");
@@ -46,6 +48,8 @@ struct CorpusConfig {
     field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
     field("pii_key_env", c.pii_key_env,
           "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
+    field("contract", c.contract,
+          "what must hold before anything is trained; a broken bound is exit status 3");
   }
   void validate(const Place& place) const;
 };

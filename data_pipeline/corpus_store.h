@@ -56,11 +56,11 @@ struct StoreRow {
   uint32_t tokens = 0, target_tokens = 0, target_bytes = 0;  // of all parts
   uint32_t longest_part = 0;                                 // tokens
   uint32_t messages = 0, merged = 0, trimmed = 0;
-  uint32_t content_bytes = 0;  // of all messages' text; of the record where it was too large to keep
-  uint16_t period = 0;         // 12 * year + month - 1
-  Stage stage = Stage::kRead;  // of the reason
-  uint8_t record_cut = 0;      // 1: it was too large
-  uint32_t padding = 0;
+  uint32_t content_bytes = 0;      // of all messages' text; of the record where it was too large to keep
+  uint16_t period = 0;             // 12 * year + month - 1
+  Stage stage = Stage::kRead;      // of the reason
+  uint8_t record_cut = 0;          // 1: it was too large
+  std::array<char, 4> language{};  // ISO 639-1, padded with NUL
   std::array<uint32_t, kStorePiiKinds> pii{};  // replaced, by kind
 };
 static_assert(sizeof(StoreRow) % 8 == 0);

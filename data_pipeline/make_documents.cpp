@@ -8,9 +8,9 @@ namespace decant {
 
 namespace {
 
-TokenizedDocument tokenized(const std::vector<Message>& messages, const Tokenizer& tokenizer,
+TokenizedDocument tokenized(const Conversation& c, const Tokenizer& tokenizer,
                             const ChatTemplate& chat_template) {
-  return tokenize_rendered(chat_template.render(messages, false), tokenizer);
+  return tokenize_rendered(render_conversation(c, chat_template), tokenizer);
 }
 
 // Empty when an exchange alone does not fit.
@@ -24,10 +24,12 @@ std::vector<TokenizedDocument> split_at_turns(const Conversation& c, int64_t roo
     if (c.messages[i].role == "user" && c.messages[i - 1].role == "assistant") cuts.push_back(i);
   cuts.push_back(c.messages.size());
   const auto part = [&](size_t from, size_t to) {
-    std::vector<Message> messages = system;
-    messages.insert(messages.end(), c.messages.begin() + static_cast<std::ptrdiff_t>(from),
-                    c.messages.begin() + static_cast<std::ptrdiff_t>(to));
-    return tokenized(messages, tokenizer, chat_template);
+    Conversation some;
+    some.tools = c.tools;
+    some.messages = system;
+    some.messages.insert(some.messages.end(), c.messages.begin() + static_cast<std::ptrdiff_t>(from),
+                         c.messages.begin() + static_cast<std::ptrdiff_t>(to));
+    return tokenized(some, tokenizer, chat_template);
   };
   std::vector<TokenizedDocument> documents;
   for (size_t k = 0; k + 1 < cuts.size();) {
@@ -57,12 +59,25 @@ void add(MadeDocuments& made, const TokenizedDocument& document) {
 
 }  // namespace
 
+std::vector<RenderedPiece> render_conversation(const Conversation& c, const ChatTemplate& chat_template) {
+  return chat_template.render(c.messages, false);
+}
+
+Conversation stored_conversation(const StoredDocument& document) {
+  const Json json = parse_json(document.json(), "store");
+  Conversation c = parse_conversation(json);
+  const Json& source = json.at("source");
+  c.source = {source.at("file").get<std::string>(), source.at("byte_offset").get<uint64_t>(),
+              source.at("line").get<uint64_t>()};
+  return c;
+}
+
 MadeDocuments make_documents(const Conversation& c, const CorpusConfig& config, const Tokenizer& tokenizer,
                              const ChatTemplate& chat_template) {
   MadeDocuments made;
   TokenizedDocument whole;
   try {
-    whole = tokenized(c.messages, tokenizer, chat_template);
+    whole = tokenized(c, tokenizer, chat_template);
   } catch (const Error& e) {
     made.reason = "not_renderable";
     made.text = e.what();

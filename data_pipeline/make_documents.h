@@ -9,6 +9,7 @@
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/conversation.h"
 #include "data_pipeline/corpus_config.h"
+#include "data_pipeline/corpus_store.h"
 #include "data_pipeline/tokenizer.h"
 
 namespace decant {
@@ -22,6 +23,13 @@ struct MadeDocuments {
   std::vector<uint8_t> loss_weight;
   int64_t target_tokens = 0, target_bytes = 0;
 };
+
+// What is learned from, before it is tokenized.
+std::vector<RenderedPiece> render_conversation(const Conversation& conversation,
+                                               const ChatTemplate& chat_template);
+
+// A conversation as it went into the store.
+Conversation stored_conversation(const StoredDocument& document);
 
 // With split_at_turn a conversation that is longer than a row becomes several documents: exchanges (a user
 // turn up to the message before the next user turn) gathered while they fit, each with the system message and

@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "data_pipeline/contract.h"
+#include "data_pipeline/corpus_report.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
 #include "data_pipeline/write_corpus.h"
@@ -70,6 +72,12 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
         store.documents(), " records ", counts["quarantined"].dump(), " are quarantined, ",
         counts["duplicate"].get<int64_t>(), " are duplicates, ", counts["held_out"].get<int64_t>(),
         " are held out");
+  const Json contract =
+      measure_contract(config, store, decisions, job, counts, job.base_folder / config.contract.previous);
+  write_json(folder / "contract.json", contract);
+  write_file(folder / "report.html",
+             corpus_report("Corpus of " + job.period, counts, contract, store, *job.tokenizer));
+  check_contract(contract, folder);
   return counts;
 }
 
@@ -81,7 +89,9 @@ Json prepare_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::
 Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, const Tokenizer& tokenizer,
                     const ChatTemplate& chat_template, const std::string& period, const fs::path& folder) {
   return prepare_corpus(
-      config, CorpusJob{corpus_files(config, base_folder), period, &tokenizer, &chat_template, {}}, folder);
+      config,
+      CorpusJob{corpus_files(config, base_folder), period, base_folder, &tokenizer, &chat_template, {}},
+      folder);
 }
 
 }  // namespace decant

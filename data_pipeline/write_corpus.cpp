@@ -235,7 +235,7 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
   std::map<std::pair<std::string, bool>, Side> sides;  // by tenant and held_out
   Json counts = first_counts(store, decisions, sides);
   Progress progress("corpus: packing", counts["in"].get<int64_t>(), "documents");
-  int64_t done = 0;
+  int64_t done = 0, train_tokens = 0, train_places = 0;
   for (const auto& [key, side_of] : sides) {
     const auto& [tenant, held_out] = key;
     const std::string side = side_name(held_out);
@@ -260,8 +260,14 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
     add(counts[side + "_tokens"], tokens);
     add(counts["rows"], index["rows"].get<int64_t>());
     add(counts["target_tokens"], index["target_tokens"].get<int64_t>());
+    if (!held_out) {
+      train_tokens += tokens;
+      train_places += index["rows"].get<int64_t>() * header.sequence_length;
+    }
     progress.update(done += documents);
   }
+  counts["packing"] =
+      train_places == 0 ? 0.0 : static_cast<double>(train_tokens) / static_cast<double>(train_places);
   return counts;
 }
 

@@ -90,7 +90,8 @@ void corpus_step(Chain& chain) {
   // The key of the surrogates decides the text; its digest, never itself, goes into the manifest.
   if (const char* secret = std::getenv(corpus.pii_key_env.c_str()); secret != nullptr && corpus.replace_pii)
     store.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
-  const CorpusJob job{files, chain.recipe.period, tokenizer.get(), chat_template.get(), {}};
+  const CorpusJob job{files,           chain.recipe.period, chain.loaded.folder,
+                      tokenizer.get(), chat_template.get(), {}};
   const fs::path store_folder = chain.run.step_path(store.step);
   chain.step("corpus", store, 6 * bytes, [&](const fs::path& folder) {
     build_store(corpus, job, folder);
@@ -100,6 +101,12 @@ void corpus_step(Chain& chain) {
   });
   StepKey key{"corpus", 2, config_key(corpus) + "period: " + chain.recipe.period, store.inputs};
   key.inputs["store"] = chain.digest_of_step(store.step);
+  if (!corpus.contract.previous.empty()) {
+    const fs::path previous = chain.loaded.resolve(corpus.contract.previous) / "contract.json";
+    check(fs::is_regular_file(previous), chain.loaded.place("corpus.contract.previous"), ": there is no ",
+          previous.string());
+    key.inputs["previous"] = digest_path(previous);
+  }
   chain.step("corpus", key, 6 * bytes,
              [&](const fs::path& folder) { return finish_corpus(corpus, job, store_folder, folder); });
   const auto tenants = chain.tenants();

@@ -226,6 +226,7 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
     for (auto& input : r.corpus->inputs) absolute(input);
     for (auto& source : r.corpus->sources)
       for (auto& path : source.paths) absolute(path);
+    absolute(r.corpus->contract.previous);
   }
   if (r.train) absolute(r.train->model);
   if (r.lora) absolute(r.lora->model);

@@ -54,9 +54,9 @@ struct Job {
 
   Json operator()(const std::string& out = "out") const {
     const test::ByteTokenizer tokenizer;
-    return prepare_corpus(config,
-                          {corpus_files(config, folder), "2026-02", &tokenizer, chat_template.get(), limits},
-                          folder / out);
+    return prepare_corpus(
+        config, {corpus_files(config, folder), "2026-02", folder, &tokenizer, chat_template.get(), limits},
+        folder / out);
   }
 };
 
@@ -232,9 +232,9 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
     const Json counts = arena.execute([&] { return run(out); });
     if (threads == 1) {
       first = counts;
-      // Lists, ledger, decisions, key; key, facts and blocks of the store; of two tenants on two sides
-      // conversations, index and shard.
-      EXPECT_EQ(files_below(run.folder / out).size(), 5u + 2 + 10 + 4 * 3);
+      // Lists, ledger, decisions, key, contract and report; key, facts and blocks of the store; of two
+      // tenants on two sides conversations, index and shard.
+      EXPECT_EQ(files_below(run.folder / out).size(), 7u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;
@@ -396,6 +396,55 @@ TEST(Prepare, TheLedgerTellsWhatHappened) {
   EXPECT_EQ(told[2], "  deduplicate: duplicate_id, another conversation of the tenant has this id");
   EXPECT_ERROR(explain_document(run.folder / "out", "nobody"), "no document has the id 'nobody'");
   EXPECT_ERROR(ledger_entries(run.folder / "in/x.jsonl", "a"), "not a readable ledger");
+}
+
+TEST(Prepare, ABrokenContractIsAGateThatSaidNo) {
+  Job run(test::scratch_folder());
+  write_file(run.folder / "in/x.jsonl",
+             corpus(0, 100) + line_of("long", "red", "c", std::string(300, 'x'), "a"));
+  run("january");
+  const Json january = read_json(run.folder / "january/contract.json");
+  EXPECT_EQ(january["measures"]["kept"], 100);
+  EXPECT_EQ(january["distributions"]["reason"].dump(), R"({"bad_record":1,"too_long":1})");
+  EXPECT_EQ(january["samples"].size(), 20u);
+  EXPECT_EQ(january["drift"], nullptr);
+  const auto broken = [&](const std::string& yaml) -> std::string {
+    const auto before = run.config.contract;
+    run.config.contract = read_config<ContractConfig>(parse_settings(yaml, "r.yaml"), "corpus.contract");
+    try {
+      run();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::kGateSaidNo);
+      run.config.contract = before;
+      return e.what();
+    }
+    run.config.contract = before;
+    return {};
+  };
+  EXPECT_EQ(broken("{}"), "");
+  EXPECT_THAT(broken("min_supervised_share: 0.9"),
+              ::testing::HasSubstr("min_supervised_share': expected at least 0.9, found 0."));
+  EXPECT_THAT(broken("max_supervised_share: 0.1"), ::testing::HasSubstr("max_supervised_share"));
+  EXPECT_THAT(broken("max_too_long_share: 0.009"),
+              ::testing::HasSubstr("max_too_long_share': expected at most 0.009, found 0.0098"));
+  EXPECT_EQ(broken("max_too_long_share: 0.01"), "");
+  EXPECT_THAT(broken("max_dropped_token_share: 0"), ::testing::HasSubstr("max_dropped_token_share"));
+  EXPECT_THAT(broken("min_language_share: {zh: 0.5}"),
+              ::testing::HasSubstr("min_language_share.zh': expected at least 0.5, found 0.0"));
+  EXPECT_THAT(broken("max_mean_tokens: 10"), ::testing::HasSubstr("max_mean_tokens"));
+  EXPECT_THAT(broken("min_packing: 1"), ::testing::HasSubstr("min_packing"));
+  EXPECT_EQ(broken("previous: january\nmax_drift: 0"), "");  // the same month again
+  write_file(run.folder / "in/x.jsonl", corpus(0, 100) + line_of("new", "green", "c", "hello there", "a"));
+  EXPECT_THAT(broken("previous: january\nmax_drift: 0.005"),
+              ::testing::HasSubstr("max_drift.tenant': expected at most 0.005, found 0.0099"));
+  run.config.contract.previous = "nowhere";
+  EXPECT_ERROR(run(), "must name the corpus folder of an earlier month");
+  const std::string page = read_file(run.folder / "january/report.html");
+  size_t documents = 0;
+  for (size_t at = 0; (at = page.find("<div class=\"doc\">", at)) != std::string::npos; ++at) ++documents;
+  EXPECT_EQ(documents, 20u);
+  EXPECT_THAT(page, ::testing::HasSubstr("<span style=\"background:rgba(40,160,60,0.5)\">"));
+  EXPECT_THAT(page, ::testing::Not(::testing::HasSubstr("http")));  // nothing is fetched
 }
 
 TEST(Prepare, NoCustomerOnBothSidesAndNoneMoves) {
