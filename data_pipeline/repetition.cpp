@@ -1,0 +1,256 @@
+#include "data_pipeline/repetition.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "core/hash.h"
+#include "data_pipeline/unicode.h"
+
+namespace decant {
+
+namespace {
+
+float ratio(double part, double whole) { return whole == 0 ? 0 : static_cast<float>(part / whole); }
+
+// splitmix64's finaliser.
+uint64_t mix(uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBull;
+  return x ^ x >> 31;
+}
+
+struct Duplicates {
+  double elements = 0, characters = 0, all = 0;
+};
+
+}  // namespace
+
+void RepetitionMeter::Counter::clear(size_t most) {
+  const size_t slots = std::bit_ceil(std::max<size_t>(most * 2, 16));
+  mask = slots - 1;
+  if (keys.size() < slots) {
+    keys.resize(slots);
+    counts.resize(slots);
+  }
+  std::fill_n(keys.begin(), slots, 0);
+}
+
+size_t RepetitionMeter::Counter::slot(uint64_t key) const {
+  size_t at = (key ^ key >> 32) & mask;
+  while (keys[at] != 0 && keys[at] != key) at = (at + 1) & mask;
+  return at;
+}
+
+bool RepetitionMeter::Counter::insert(uint64_t key) {
+  key += key == 0;
+  const size_t at = slot(key);
+  if (keys[at] == key) return false;
+  keys[at] = key;
+  return true;
+}
+
+uint32_t* RepetitionMeter::Counter::count_of(uint64_t key) {
+  key += key == 0;
+  const size_t at = slot(key);
+  if (keys[at] != key) keys[at] = key, counts[at] = 0;
+  return &counts[at];
+}
+
+void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
+  const std::string_view text = scan.text;
+  counter_.clear(scan.newlines + 1);
+  // re.split("\n+"): an element at each end even when it is empty.
+  Duplicates lines;
+  const auto add = [&](Duplicates& d, std::string_view element) {
+    ++d.all;
+    if (counter_.insert(xxh3_64(element))) return;
+    ++d.elements;
+    d.characters += static_cast<double>(count_characters(element));
+  };
+  for (size_t begin = 0;;) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    add(lines, text.substr(begin, end - begin));
+    if (end == text.size()) break;
+    begin = std::min(text.find_first_not_of('\n', end), text.size());
+  }
+  r.dup_line_fraction = ratio(lines.elements, lines.all);
+  r.dup_line_char_fraction = ratio(lines.characters, scan.characters);
+
+  // re.split("\n{2,}") of the stripped text.
+  counter_.clear(scan.newlines + 1);
+  Duplicates paragraphs;
+  const std::string_view body = strip_right(strip_left(text));
+  for (size_t begin = 0;;) {
+    const size_t end = std::min(body.find("\n\n", begin), body.size());
+    add(paragraphs, body.substr(begin, end - begin));
+    if (end == body.size()) break;
+    begin = std::min(body.find_first_not_of('\n', end), body.size());
+  }
+  r.dup_paragraph_fraction = ratio(paragraphs.elements, paragraphs.all);
+  r.dup_paragraph_char_fraction = ratio(paragraphs.characters, scan.characters);
+
+  // FineWeb: lines between '\n' that are not blank, over the characters that are no '\n'.
+  counter_.clear(scan.newlines + 1);
+  Duplicates shown;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (!strip_left(line).empty()) add(shown, line);
+  }
+  r.char_dup_ratio = ratio(shown.characters, scan.characters - scan.newlines);
+}
+
+// Counter(n-grams).most_common(1): the most frequent one, of equals the first seen; its length (with the
+// spaces between) times its count.
+float RepetitionMeter::top_ngram(const TextScan& scan, size_t n) {
+  const size_t words = scan.words.size();
+  if (words < n) return 0;
+  const size_t grams = words - n + 1;
+  counter_.clear(grams);
+  uint32_t most = 0;
+  for (size_t i = 0; i < grams; ++i) most = std::max(most, ++*counter_.count_of(parted_[i]));
+  size_t top = 0;
+  while (*counter_.count_of(parted_[top]) != most) ++top;
+  const auto length = static_cast<double>(begin_[top + n] - begin_[top] + n - 1);
+  return ratio(length * most, scan.characters);
+}
+
+// n words without spaces between, as one string; after one that was seen before, n words on.
+float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
+  const size_t words = scan.words.size();
+  if (words < n) return 0;
+  const size_t grams = words - n + 1;
+  counter_.clear(grams);
+  double repeated = 0;
+  for (size_t i = 0; i < grams;) {
+    if (counter_.insert(joined_[i])) {
+      ++i;
+      continue;
+    }
+    repeated += begin_[i + n] - begin_[i];
+    i += n;
+  }
+  return ratio(repeated, scan.characters);
+}
+
+// Of `count` n-grams (parted_), those that are not the only ones of their kind.
+float RepetitionMeter::repeated_ngrams(size_t count) {
+  counter_.clear(count);
+  double repeated = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t seen = ++*counter_.count_of(parted_[i]);
+    if (seen > 1) repeated += seen == 2 ? 2 : 1;
+  }
+  return ratio(repeated, static_cast<double>(count));
+}
+
+void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
+  const size_t words = scan.words.size();
+  if (words == 0) return;
+  joined_.resize(words);
+  parted_.resize(words);
+  begin_.resize(words + 1);
+  uint32_t at = 0;
+  for (size_t i = 0; i < words; ++i) {
+    joined_[i] = scan.words[i].hash;
+    parted_[i] = mix(scan.words[i].hash + 1);
+    begin_[i] = at;
+    at += scan.words[i].characters;
+  }
+  begin_[words] = at;
+  counter_.clear(words);
+  size_t different = 0;
+  for (size_t i = 0; i < words; ++i) different += counter_.insert(parted_[i]);
+  r.unique_word_fraction = ratio(static_cast<double>(different), static_cast<double>(words));
+  float* const values[] = {&r.top_2gram, &r.top_3gram, &r.top_4gram, &r.dup_5gram, &r.dup_6gram,
+                           &r.dup_7gram, &r.dup_8gram, &r.dup_9gram, &r.dup_10gram};
+  for (size_t n = 2; n <= 10 && n <= words; ++n) {
+    for (size_t i = 0; i + n <= words; ++i) {
+      const ScannedWord& next = scan.words[i + n - 1];
+      joined_[i] = plus_mod_p(times_mod_p(joined_[i], next.power), next.hash);
+      parted_[i] = mix(parted_[i] * 0x9E3779B97F4A7C15ull + next.hash + 1);
+    }
+    *values[n - 2] = n <= 4 ? top_ngram(scan, n) : duplicate_ngrams(scan, n);
+  }
+  if (words >= 10) r.word_repetition = repeated_ngrams(words - 9);
+}
+
+void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
+  const std::string_view text = scan.text;
+  // data-juicer: 10 characters in a row; the share of the sqrt(kinds) most frequent kinds, of those that are
+  // not the only ones.
+  constexpr size_t kLength = 10;
+  if (scan.characters >= kLength) {
+    const size_t grams = scan.characters - kLength + 1;
+    counter_.clear(grams);
+    frequencies_.clear();
+    const char* first = text.data();
+    const char* last = first;  // behind the n-gram's end
+    for (size_t i = 0; i < kLength - 1; ++i) next_code_point(last);
+    size_t kinds = 0, repeated_kinds = 0;
+    while (last < text.data() + text.size()) {
+      next_code_point(last);
+      uint32_t* const count = counter_.count_of(xxh3_64({first, static_cast<size_t>(last - first)}));
+      ++*count;
+      kinds += *count == 1;
+      repeated_kinds += *count == 2;
+      next_code_point(first);
+    }
+    const size_t most = std::min(static_cast<size_t>(std::sqrt(static_cast<double>(kinds))), repeated_kinds);
+    if (most > 0) {
+      for (size_t i = 0; i <= counter_.mask; ++i)
+        if (counter_.keys[i] != 0 && counter_.counts[i] > 1) frequencies_.push_back(counter_.counts[i]);
+      const auto middle = frequencies_.begin() + static_cast<ptrdiff_t>(most);
+      std::partial_sort(frequencies_.begin(), middle, frequencies_.end(), std::greater<>());
+      double sum = 0;
+      for (size_t i = 0; i < most; ++i) sum += frequencies_[i];
+      r.char_repetition = ratio(sum, static_cast<double>(grams));
+    }
+  }
+
+  // As LZ4 looks for copies: the last place of every four bytes, hashed.
+  constexpr size_t kShortest = 8;
+  const int bits = std::clamp(static_cast<int>(std::bit_width(text.size())), 8, 15);
+  last_seen_.assign(size_t{1} << bits, 0);
+  const auto four = [&](size_t i) {
+    uint32_t v;
+    std::memcpy(&v, text.data() + i, sizeof v);
+    return v;
+  };
+  size_t covered = 0;
+  for (size_t i = 0; i + kShortest <= text.size();) {
+    const uint32_t v = four(i);
+    uint32_t& place = last_seen_[v * 2654435761u >> (32 - bits)];
+    const size_t before = place;
+    place = static_cast<uint32_t>(i + 1);
+    size_t length = 0;
+    if (before != 0 && four(before - 1) == v) {
+      length = 4;
+      while (i + length < text.size() && text[before - 1 + length] == text[i + length]) ++length;
+    }
+    if (length >= kShortest) {
+      covered += length;
+      i += length;
+    } else {
+      ++i;
+    }
+  }
+  r.compressible = ratio(static_cast<double>(covered), static_cast<double>(text.size()));
+}
+
+Repetition RepetitionMeter::measure(const TextScan& scan) {
+  Repetition r;
+  if (scan.text.empty()) return r;
+  measure_lines(scan, r);
+  measure_words(scan, r);
+  measure_characters(scan, r);
+  return r;
+}
+
+Repetition measure_repetition(const TextScan& scan) { return RepetitionMeter().measure(scan); }
+
+}  // namespace decant
