@@ -268,6 +268,7 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
     const std::string digest = digest_path(input.path);
     text += digest + " " + input.name + "\n";
     input_list.push_back({{"name", input.name}, {"sha256", digest}, {"bytes", fs::file_size(input.path)}});
+    if (!input.source->license.empty()) input_list.back()["license"] = input.source->license;
   }
   return sha256_hex(text);
 }

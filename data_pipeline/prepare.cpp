@@ -8,6 +8,7 @@
 #include "data_pipeline/contract.h"
 #include "data_pipeline/corpus_report.h"
 #include "data_pipeline/corpus_store.h"
+#include "data_pipeline/croissant.h"
 #include "data_pipeline/decisions.h"
 #include "data_pipeline/write_corpus.h"
 
@@ -77,6 +78,9 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
   write_json(folder / "contract.json", contract);
   write_file(folder / "report.html",
              corpus_report("Corpus of " + job.period, counts, contract, store, *job.tokenizer));
+  const Json lineage = corpus_lineage(config, job, store, folder);
+  write_json(folder / "lineage.json", lineage);
+  write_json(folder / "croissant.json", corpus_croissant(job, counts, lineage));
   check_contract(contract, folder);
   return counts;
 }

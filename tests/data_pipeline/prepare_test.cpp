@@ -232,9 +232,9 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
     const Json counts = arena.execute([&] { return run(out); });
     if (threads == 1) {
       first = counts;
-      // Lists, ledger, decisions, key, contract and report; key, facts and blocks of the store; of two
-      // tenants on two sides conversations, index and shard.
-      EXPECT_EQ(files_below(run.folder / out).size(), 7u + 2 + 10 + 4 * 3);
+      // Lists, ledger, decisions, key, contract, report, lineage and croissant; key, facts and blocks of the
+      // store; of two tenants on two sides conversations, index and shard.
+      EXPECT_EQ(files_below(run.folder / out).size(), 9u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;
