@@ -44,27 +44,6 @@ PieceCache& cache_of(uint64_t owner) {
   return *oldest->cache;
 }
 
-bool starts_character(std::string_view bytes) {
-  return (static_cast<unsigned char>(bytes.front()) & 0xC0) != 0x80;
-}
-
-// False only where the bytes surely end inside a character.
-bool ends_character(std::string_view bytes) {
-  size_t tail = 0;  // continuation bytes
-  while (tail < bytes.size() && (static_cast<unsigned char>(bytes[bytes.size() - 1 - tail]) & 0xC0) == 0x80)
-    ++tail;
-  if (tail == bytes.size()) return true;
-  const auto lead = static_cast<unsigned char>(bytes[bytes.size() - 1 - tail]);
-  return tail == (lead < 0xC0 ? 0u : lead < 0xE0 ? 1u : lead < 0xF0 ? 2u : 3u);
-}
-
-bool is_one_character(std::string_view bytes) {
-  const auto lead = static_cast<unsigned char>(bytes.front());
-  return valid_utf8_prefix(bytes) == bytes.size() && bytes.size() == (lead < 0xE0   ? 2u
-                                                                      : lead < 0xF0 ? 3u
-                                                                                    : 4u);
-}
-
 }  // namespace
 
 uint64_t Bpe::pairs_looked_up() { return pairs_looked_up_here; }
@@ -77,6 +56,7 @@ uint64_t Bpe::pair_hash(uint32_t left, uint32_t right) {
 
 Bpe::Bpe(BpeModel model)
     : tokens_(std::move(model.tokens)),
+      whole_characters_(tokens_, model.merges),
       ignore_merges_(model.ignore_merges),
       fuse_unknown_(model.fuse_unknown),
       unknown_id_(model.unknown_id) {
@@ -101,7 +81,6 @@ Bpe::Bpe(BpeModel model)
     while (merges_[at].pair != ~uint64_t{0} && merges_[at].pair != pair) at = (at + 1) & (merges_.size() - 1);
     merges_[at] = {pair, static_cast<uint32_t>(rank), merge.joined};
   }
-  find_whole_characters(model.merges);
 }
 
 bool Bpe::maybe_merge(uint64_t hash) const {
@@ -124,62 +103,18 @@ const Bpe::Slot* Bpe::find_merge(uint32_t left, uint32_t right) const {
   return maybe_merge(hash) ? find_merge(left, right, hash) : nullptr;
 }
 
-// Merges inside a character may be done before all others where (1) the vocabulary's merges are ordered: none
-// uses a token that a later one makes, so that joining goes through the ranks once, from low to high; and (2)
-// at each step inside the character, no merge across its ends has a rank as low as the step's, whatever
-// stands there. Text is UTF-8, so only tokens that end (start) at a character's end (start) stand there.
-void Bpe::find_whole_characters(const std::vector<BpeMerge>& merges) {
-  std::vector<bool> used(tokens_.end_id());
-  std::vector<uint32_t> before(tokens_.end_id(), kNone);  // the lowest rank that joins something before it
-  std::vector<uint32_t> after(tokens_.end_id(), kNone);   // or after it
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const auto& [left, right, joined] = merges[i];
-    if (!tokens_.has(left) || !tokens_.has(right) || !tokens_.has(joined)) continue;
-    if (used[joined]) return;
-    used[left] = used[right] = true;
-    if (!starts_character(tokens_.bytes(right)) || !ends_character(tokens_.bytes(left))) continue;
-    after[left] = std::min(after[left], static_cast<uint32_t>(i));
-    before[right] = std::min(before[right], static_cast<uint32_t>(i));
-  }
-  whole_characters_.assign(0x10000, kNone);
-  for (uint32_t id = 0; id < tokens_.end_id(); ++id) {
-    if (!tokens_.has(id)) continue;
-    const std::string_view bytes = tokens_.bytes(id);
-    if (bytes.size() < 2 || bytes.size() > 3 || !is_one_character(bytes)) continue;
-    uint32_t symbols[3];
-    size_t n = 0;
-    for (const char c : bytes) {
-      const int64_t byte = byte_ids_[static_cast<unsigned char>(c)];
-      if (byte >= 0) symbols[n++] = static_cast<uint32_t>(byte);
-    }
-    if (n != bytes.size()) continue;
-    while (n > 1) {
-      size_t at = 0;
-      const Slot* best = nullptr;
-      for (size_t i = 0; i + 1 < n; ++i) {
-        const Slot* slot = find_merge(symbols[i], symbols[i + 1]);
-        if (slot != nullptr && (best == nullptr || slot->rank < best->rank)) best = slot, at = i;
-      }
-      if (best == nullptr || before[symbols[0]] <= best->rank || after[symbols[n - 1]] <= best->rank) break;
-      symbols[at] = best->joined;
-      if (at == 0 && n == 3) symbols[1] = symbols[2];
-      --n;
-    }
-    const char* p = bytes.data();
-    if (n == 1) whole_characters_[next_code_point(p)] = symbols[0];
-  }
-}
-
 size_t Bpe::first_symbols(std::string_view piece, uint32_t* symbols, int64_t& lost) const {
   size_t n = 0;
   bool after_unknown = false;
   for (const char *p = piece.data(), *end = p + piece.size(); p != end;) {
     const auto lead = static_cast<unsigned char>(*p);
     const int length = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    if ((length == 2 || length == 3) && end - p >= length && !whole_characters_.empty()) {
+    if ((length == 2 || length == 3) && end - p >= length) {
+      const int before = p == piece.data() ? -1 : static_cast<unsigned char>(p[-1]);
+      const int after = p + length == end ? -1 : static_cast<unsigned char>(p[length]);
       const char* next = p;
-      const uint32_t id = whole_characters_[next_code_point(next)];
-      if (id != kNone) {
+      const uint32_t id = whole_characters_.find(next_code_point(next), before, after);
+      if (id != WholeCharacters::kNone) {
         symbols[n++] = id;
         after_unknown = false;
         p = next;
@@ -331,36 +266,30 @@ size_t Bpe::merge_many(const uint32_t* ids, size_t n, int64_t* out) const {
   return written;
 }
 
-int64_t Bpe::encode(const std::string_view* pieces, size_t count, const char* readable,
-                    std::vector<int64_t>& ids) const {
+int64_t Bpe::encode(const PieceKey* pieces, size_t count, std::vector<int64_t>& ids) const {
   PieceCache& cache = cache_of(instance_);
   int64_t lost = 0;
-  PieceCache::Key keys[kBatch];
-  for (; count > 0; pieces += std::min(count, kBatch), count -= std::min(count, kBatch)) {
-    const size_t batch = std::min(count, kBatch);
-    size_t most = 3;
-    for (size_t i = 0; i < batch; ++i) {
-      keys[i] = PieceCache::key(pieces[i], readable);
-      cache.prefetch(keys[i]);
-      most += pieces[i].size();
-    }
-    size_t used = ids.size();
-    ids.resize(used + most);
-    for (size_t i = 0; i < batch; ++i) {
-      int64_t* out = &ids[used];
-      const int found = cache.find(pieces[i], keys[i], out, lost);
-      if (found >= 0) {
-        used += static_cast<size_t>(found);
-        continue;
-      }
-      int64_t lost_here = 0;
-      const size_t made = merge(pieces[i], out, lost_here);
-      cache.insert(pieces[i], keys[i], out, made, lost_here);
-      used += made;
-      lost += lost_here;
-    }
-    ids.resize(used);
+  size_t most = 3;  // the cache writes by four
+  for (size_t i = 0; i < count; ++i) {
+    cache.prefetch(pieces[i]);
+    most += pieces[i].text.size();
   }
+  size_t used = ids.size();
+  ids.resize(used + most);
+  for (size_t i = 0; i < count; ++i) {
+    int64_t* out = &ids[used];
+    const int found = cache.find(pieces[i], out, lost);
+    if (found >= 0) {
+      used += static_cast<size_t>(found);
+      continue;
+    }
+    int64_t lost_here = 0;
+    const size_t made = merge(pieces[i].text, out, lost_here);
+    cache.insert(pieces[i], out, made, lost_here);
+    used += made;
+    lost += lost_here;
+  }
+  ids.resize(used);
   return lost;
 }
 

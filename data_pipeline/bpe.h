@@ -8,17 +8,15 @@
 #include <string_view>
 #include <vector>
 
+#include "data_pipeline/piece_key.h"
 #include "data_pipeline/token_table.h"
+#include "data_pipeline/whole_characters.h"
 
 namespace decant {
 
-struct BpeMerge {
-  uint32_t left, right, joined;  // ids; the place in the list is the rank
-};
-
 struct BpeModel {
   TokenTable tokens;             // bytes of each token that text can reach
-  std::vector<BpeMerge> merges;  // of equal pairs the last one counts, as in Hugging Face
+  std::vector<BpeMerge> merges;  // by rank; of equal pairs the last one counts, as in Hugging Face
   bool ignore_merges = false;    // a whole piece that is a token is not taken apart
   int64_t unknown_id = -1;       // for bytes without a token; -1: they are dropped
   bool fuse_unknown = false;     // neighbouring unknown bytes become one id
@@ -29,10 +27,9 @@ class Bpe {
   static constexpr uint32_t kEndId = uint32_t{1} << 22;  // ids are smaller
 
   explicit Bpe(BpeModel model);
-  // Appends the ids of pieces that lie in one text, which ends at `readable`; returns the number of bytes
-  // that have no token. Thread-safe: each thread keeps a cache.
-  int64_t encode(const std::string_view* pieces, size_t count, const char* readable,
-                 std::vector<int64_t>& ids) const;
+  // Appends the ids of pieces, not too many at once; returns the number of bytes that have no token.
+  // Thread-safe: each thread keeps a cache.
+  int64_t encode(const PieceKey* pieces, size_t count, std::vector<int64_t>& ids) const;
   const TokenTable& tokens() const { return tokens_; }
 
   // Pairs looked up by this thread so far: the work of encoding, for tests of its growth.
@@ -49,7 +46,6 @@ class Bpe {
   bool maybe_merge(uint64_t hash) const;  // false: the pair surely has no merge
   const Slot* find_merge(uint32_t left, uint32_t right) const;
   const Slot* find_merge(uint32_t left, uint32_t right, uint64_t hash) const;
-  void find_whole_characters(const std::vector<BpeMerge>& merges);
   // Writes the ids of one piece, at most one a byte; returns how many.
   size_t merge(std::string_view piece, int64_t* out, int64_t& lost) const;
   size_t first_symbols(std::string_view piece, uint32_t* symbols, int64_t& lost) const;
@@ -61,9 +57,7 @@ class Bpe {
   std::vector<uint64_t> filter_;  // one bit for the hash of each merge's pair
   int filter_shift_ = 0;
   int64_t byte_ids_[256];
-  // By code point below U+10000: the id of the token that its bytes always become before anything crosses
-  // the character's ends, or kNone.
-  std::vector<uint32_t> whole_characters_;
+  WholeCharacters whole_characters_;
   bool ignore_merges_, fuse_unknown_;
   int64_t unknown_id_;
   uint64_t instance_;

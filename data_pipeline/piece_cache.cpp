@@ -4,33 +4,34 @@
 
 namespace decant {
 
-const char PieceCache::kFirstBytes[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-
 // The arena is not touched before it is used.
 PieceCache::PieceCache()
     : buckets_(new Bucket[kBuckets]()),
       long_buckets_(new LongBucket[kLongBuckets]()),
       arena_(std::make_unique_for_overwrite<uint32_t[]>(kArenaWords)) {}
 
-int PieceCache::find_long(std::string_view piece, const Key& key, int64_t* ids, int64_t& lost) const {
+int PieceCache::find_long(const PieceKey& key, int64_t* ids, int64_t& lost) const {
   const LongBucket& bucket = long_buckets_[long_bucket(key.hash)];
   size_t way = 0;
   for (size_t i = 1; i < kLongWays; ++i) way = bucket.slots[i].hash == key.hash ? i : way;
   const LongSlot& slot = bucket.slots[way];
-  if (slot.hash != key.hash || slot.length != piece.size()) return -1;
+  if (slot.hash != key.hash || slot.length != key.text.size()) return -1;
   const uint32_t* at = &arena_[slot.offset];
-  if (std::memcmp(at + slot.count, piece.data(), piece.size()) != 0) return -1;
+  if (std::memcmp(at + slot.count, key.text.data(), key.text.size()) != 0) return -1;
   for (int i = 0; i < slot.count; i += 4)
     put4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), ids + i);
   lost += slot.lost;
   return slot.count;
 }
 
-void PieceCache::insert(std::string_view piece, const Key& key, const int64_t* ids, size_t count,
-                        int64_t lost) {
+void PieceCache::insert(const PieceKey& key, const int64_t* ids, size_t count, int64_t lost) {
+  const std::string_view piece = key.text;
   if (lost > 255 || count > kMostIds || piece.size() > kLongest) return;
-  if (key.is_short && count <= 4) {
-    Bucket& into = buckets_[bucket(key.hash)];
+  if (key.is_short() && count <= 4) {
+    Bucket *first = &buckets_[home(key.hash)], *second = &buckets_[other(key.hash)];
+    const __m128i empty = _mm_setzero_si128();
+    const bool full = same(*first, empty) == 0;
+    Bucket& into = full && same(*second, empty) != 0 ? *second : *first;
     into.slots[1] = into.slots[0];
     Slot& slot = into.slots[0];
     slot.bytes = key.bytes;

@@ -2,6 +2,7 @@
 
 #include <emmintrin.h>
 
+#include <array>
 #include <bit>
 
 #include "core/error.h"
@@ -20,7 +21,7 @@ const char* const kDeepSeekV3Patterns[3] = {
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
     " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"};
 
-size_t PreTokenizerStep::cut(std::string_view& text, std::string_view* pieces, size_t room) const {
+size_t PreTokenizerStep::cut(std::string_view& text, PieceKey* pieces, size_t room) const {
   check(cuts() && room > 0, "this pre-tokenizer cuts whole texts only");
   (void)text, (void)pieces;
   return 0;
@@ -104,10 +105,8 @@ class Reader {
     while (p != end) {
       const unsigned char b = static_cast<unsigned char>(*p);
       if (b < 0x80) {
-        const char* stop = ascii_letters(p, end);
-        if (stop == p) break;
-        p = stop;
-        continue;
+        p = ascii_letters(p, end);
+        if (p == end || static_cast<unsigned char>(*p) < 0x80) break;
       }
       if (b >= 0xE4 && b <= 0xE9) p = han_letters(p, end);
       const char* next = p;
@@ -172,9 +171,86 @@ const char* spaces_or_lines(const char* p, const char* stop, bool at_end) {
   return spaces(p, stop, at_end);
 }
 
+// What most pieces are is told from their first bytes alone: ASCII letters with or without a character before
+// them, and single ASCII characters.
+enum Kind : uint8_t {
+  kKindLetter,
+  kKindNumber,
+  kKindSpace,
+  kKindTab,
+  kKindLineEnd,
+  kKindSign,
+  kKindQuote,
+  kKindOther
+};
+
+constexpr Kind ascii_kind(int c) {
+  if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return kKindLetter;
+  if (c >= '0' && c <= '9') return kKindNumber;
+  if (c == ' ') return kKindSpace;
+  if (c == '\r' || c == '\n') return kKindLineEnd;
+  if (c >= '\t' && c <= '\f') return kKindTab;
+  if (c == '\'') return kKindQuote;
+  return c > ' ' && c < 0x7F ? kKindSign : kKindOther;
+}
+
+constexpr uint8_t kinds(std::initializer_list<Kind> list) {
+  unsigned bits = 0;
+  for (const Kind kind : list) bits |= 1u << kind;
+  return static_cast<uint8_t>(bits);
+}
+
+constexpr auto kKinds = [] {
+  std::array<Kind, 256> made{};
+  for (int c = 0; c < 256; ++c) made[static_cast<size_t>(c)] = ascii_kind(c);
+  return made;
+}();
+
+constexpr uint8_t kAscii = kinds(
+                      {kKindLetter, kKindNumber, kKindSpace, kKindTab, kKindLineEnd, kKindSign, kKindQuote}),
+                  kNotLetter = kAscii & ~kinds({kKindLetter}), kNotNumber = kAscii & ~kinds({kKindNumber}),
+                  kNotSign = kAscii & ~kinds({kKindSign, kKindQuote}),
+                  kNotSpace = kinds({kKindLetter, kKindNumber, kKindSign, kKindQuote}),
+                  kBlankOrNumber = kinds({kKindSpace, kKindTab, kKindNumber}),
+                  kIfNumber = kinds({kKindNumber}),
+                  kBlankEndOrNumber = kBlankOrNumber | kinds({kKindLineEnd}), kAnyKind = 0xFF;
+
+struct Quick {
+  // By kind, twice: of which kinds the next character must be (0) where the character is a piece by itself,
+  // (1) where the letters after it or from it on are.
+  uint8_t next[8][2];
+  uint8_t letters[8];  // by kind: bit 0, the character is a letter; bit 1, it joins letters after it
+};
+
+constexpr Quick quick_rules(uint8_t joins, std::array<uint8_t, 8> alone) {
+  Quick quick{};
+  for (size_t kind = 0; kind < 8; ++kind) {
+    quick.next[kind][0] = alone[kind];
+    quick.next[kind][1] = kNotLetter;
+    quick.letters[kind] = static_cast<uint8_t>((kind == kKindLetter ? 1 : 0) | (joins >> kind & 1) << 1);
+  }
+  return quick;
+}
+
+// The end of the piece at `p`, or null where that takes a closer look. One branch: which kind of piece it is
+// cannot be foreseen.
+[[gnu::always_inline]] inline const char* quick_piece(const Quick& quick, const char* p, const char* end) {
+  if (end - p < 17) return nullptr;
+  const Kind kind = kKinds[static_cast<unsigned char>(*p)];
+  const __m128i lower = _mm_or_si128(load16(p), _mm_set1_epi8(32));
+  const auto letters = static_cast<unsigned>(_mm_movemask_epi8(within(lower, 'a', 'z')));
+  const unsigned is_word = (letters & quick.letters[kind]) != 0;
+  const auto run = static_cast<unsigned>(std::countr_one(letters | 1));  // 16 at most
+  const char* stop = p + (1 + (-is_word & (run - 1)));
+  return quick.next[kind][is_word] >> kKinds[static_cast<unsigned char>(*stop)] & 1 ? stop : nullptr;
+}
+
 // A grammar's `next` is the end of the piece that starts at `p`, which is not the end of the text.
 
 struct Gpt2 {
+  //                               letter number      space tab line end   sign      quote              other
+  static constexpr Quick kQuick =
+      quick_rules(kinds({kKindSpace}), {0, kNotNumber, 0, 0, kNotSpace, kNotSign, kBlankEndOrNumber, 0});
   static const char* next(const Reader& r, const char* p) {
     constexpr uint8_t kNotOther = kSpace | kLetter | kNumber;
     const char* start = *p == ' ' && p + 1 != r.end ? p + 1 : p;
@@ -193,6 +269,8 @@ struct Gpt2 {
 
 // A number character is a piece, and the end of the text before it.
 struct DigitsGpt2 {
+  static constexpr Quick kQuick = quick_rules(
+      kinds({kKindSpace}), {0, kAnyKind, kIfNumber, 0, kNotSpace, kNotSign, kBlankEndOrNumber, 0});
   static const char* next(const Reader& r, const char* p) {
     constexpr uint8_t kNotOther = kSpace | kLetter | kNumber;
     const char* start = p;
@@ -216,10 +294,11 @@ struct DigitsGpt2 {
 
 template <int kMaxDigits>
 struct Qwen2 {
+  static constexpr Quick kQuick = quick_rules(kinds({kKindSpace, kKindTab, kKindSign, kKindOther}),
+                                              {0, kMaxDigits == 1 ? kAnyKind : kNotNumber, kIfNumber, 0,
+                                               kNotSpace, kBlankOrNumber, kBlankOrNumber, 0});
   static const char* next(const Reader& r, const char* p) {
     constexpr uint8_t kNotOther = kSpace | kLetter | kNumber;
-    if (is_ascii_letter(*p)) return r.letters(p + 1);
-    if (*p == ' ' && p + 1 != r.end && is_ascii_letter(p[1])) return r.letters(p + 2);
     const char *next = p, *after = p;
     const uint8_t c = r.at(p, next);
     if (c & kLetter) return r.letters(next);
@@ -243,6 +322,9 @@ struct Qwen2 {
 // and kana; the third sees what lies between two such cuts, a segment, as a text of its own: its end is
 // wherever the next character is a number or on the other side of the second pattern.
 struct DeepSeekV3 {
+  static constexpr Quick kQuick =
+      quick_rules(kinds({kKindSpace, kKindTab, kKindSign, kKindQuote, kKindOther}),
+                  {0, kNotNumber, kIfNumber, 0, kNotSpace, kBlankOrNumber, kBlankOrNumber, 0});
   static constexpr uint8_t kWord = kLetter | kMark, kSign = kPunctuation | kSymbol;
 
   static bool is_cjk(uint32_t c) { return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF); }
@@ -282,10 +364,8 @@ struct DeepSeekV3 {
         if (cjk_) {
           if (b >= 0xE4 && b <= 0xE9) p = han_letters(p, text_.end);
         } else if (b < 0x80) {
-          const char* stop = ascii_letters(p, text_.end);
-          if (stop == p) break;
-          p = stop;
-          continue;
+          p = ascii_letters(p, text_.end);
+          if (p == text_.end || static_cast<unsigned char>(*p) < 0x80) break;
         }
         const char* next = p;
         if (!(at(p, next) & kWord)) break;
@@ -351,18 +431,20 @@ class Scanner final : public PreTokenizerStep {
   void split(std::string_view text, Pieces& pieces) const override {
     const Reader r(classes_, text.data() + text.size());
     for (const char *p = text.data(), *stop; p != r.end; p = stop) {
-      stop = Grammar::next(r, p);
+      stop = quick_piece(Grammar::kQuick, p, r.end);
+      if (stop == nullptr) stop = Grammar::next(r, p);
       pieces.emplace_back(p, static_cast<size_t>(stop - p));
     }
   }
   bool cuts() const override { return true; }
-  size_t cut(std::string_view& text, std::string_view* pieces, size_t room) const override {
+  size_t cut(std::string_view& text, PieceKey* pieces, size_t room) const override {
     const Reader r(classes_, text.data() + text.size());
     const char* p = text.data();
     size_t count = 0;
     while (count < room && p != r.end) {
-      const char* stop = Grammar::next(r, p);
-      pieces[count++] = std::string_view(p, static_cast<size_t>(stop - p));
+      const char* stop = quick_piece(Grammar::kQuick, p, r.end);
+      if (stop == nullptr) stop = Grammar::next(r, p);
+      make_key(p, static_cast<size_t>(stop - p), r.end, pieces[count++]);
       p = stop;
     }
     text.remove_prefix(static_cast<size_t>(p - text.data()));

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data_pipeline/piece_key.h"
+
 namespace decant {
 
 using Pieces = std::vector<std::string_view>;
@@ -22,9 +24,9 @@ class PreTokenizerStep {
   virtual void split(std::string_view text, Pieces& pieces) const = 0;
   // Whether cut() is there.
   virtual bool cuts() const { return false; }
-  // The same by and by: writes the first pieces of `text`, at most `room`, and takes them off its front;
+  // The same by and by, with keys: the first pieces of `text`, at most `room`, are taken off its front;
   // returns how many.
-  virtual size_t cut(std::string_view& text, std::string_view* pieces, size_t room) const;
+  virtual size_t cut(std::string_view& text, PieceKey* pieces, size_t room) const;
 };
 
 // The regular expression of GPT-2 (ByteLevel with use_regex), each run of it a piece.

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data_pipeline/piece_hash.h"
+#include "data_pipeline/piece_key.h"
 
 namespace decant {
 

@@ -50,7 +50,8 @@ class ByteLevelTokenizer final : public Tokenizer {
   using Tokenizer::encode;
   int64_t encode(std::string_view text, SpecialMode mode, std::vector<int64_t>& ids) const override {
     std::string repaired;
-    if (valid_utf8_prefix(text) != text.size()) {
+    const bool ascii = is_ascii(text);
+    if (!ascii && !is_valid_utf8(text)) {
       repaired = repair_utf8(text);
       text = repaired;
     }
@@ -68,6 +69,7 @@ class ByteLevelTokenizer final : public Tokenizer {
       std::string_view plain = outer[i].text;
       size_t which = 0;
       for (const NormalForm form : normal_forms_) {
+        if (ascii) break;  // it is in all of them
         const std::string_view before = plain;
         plain = normalize(before, form, buffers[which]);
         if (plain.data() != before.data()) which ^= 1;
@@ -144,12 +146,11 @@ class ByteLevelTokenizer final : public Tokenizer {
 
   int64_t encode_text(std::string_view text, std::vector<int64_t>& ids) const {
     if (steps_.size() == 1 && steps_[0]->cuts() && !add_prefix_space_) {
-      const char* end = text.data() + text.size();
-      std::string_view pieces[kPiecesAtOnce];
+      PieceKey pieces[kPiecesAtOnce];
       int64_t lost = 0;
       while (!text.empty()) {
         const size_t count = steps_[0]->cut(text, pieces, kPiecesAtOnce);
-        lost += bpe_.encode(pieces, count, end, ids);
+        lost += bpe_.encode(pieces, count, ids);
       }
       return lost;
     }
@@ -171,7 +172,15 @@ class ByteLevelTokenizer final : public Tokenizer {
       for (const std::string_view piece : pieces) steps_[s]->split(piece, finer);
       pieces.swap(finer);
     }
-    return bpe_.encode(pieces.data(), pieces.size(), text.data() + text.size(), ids);
+    int64_t lost = 0;
+    PieceKey keys[kPiecesAtOnce];
+    for (size_t done = 0; done < pieces.size();) {
+      size_t count = 0;
+      for (; count < kPiecesAtOnce && done < pieces.size(); ++done)
+        make_key(pieces[done].data(), pieces[done].size(), text.data() + text.size(), keys[count++]);
+      lost += bpe_.encode(keys, count, ids);
+    }
+    return lost;
   }
 
   static constexpr size_t kPiecesAtOnce = 64;

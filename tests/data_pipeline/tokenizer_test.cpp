@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <unicode/uchar.h>
+#include <unicode/unorm2.h>
 
 #include <sstream>
 #include <thread>
@@ -160,8 +161,9 @@ TEST(Tokenizer, RoundTripOfRandomBytes) {
 
 std::vector<int64_t> encode_piece(const Bpe& bpe, const std::string& piece) {
   std::vector<int64_t> ids;
-  const std::string_view view = piece;
-  bpe.encode(&view, 1, piece.data() + piece.size(), ids);
+  PieceKey key;
+  make_key(piece.data(), piece.size(), piece.data() + piece.size(), key);
+  bpe.encode(&key, 1, ids);
   return ids;
 }
 
@@ -308,7 +310,12 @@ std::string random_text(uint64_t& state) {
   const auto next = [&] {
     return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
   };
-  for (uint64_t n = next() % 12; n > 0; --n) text += parts[next() % parts.size()];
+  // Short texts of all sorts, and texts with runs longer than what is read at once.
+  const bool runs = next() % 4 == 0;
+  for (uint64_t n = next() % 12; n > 0; --n) {
+    const std::string& part = parts[next() % parts.size()];
+    for (uint64_t k = runs ? next() % 40 + 1 : 1; k > 0; --k) text += part;
+  }
   return text;
 }
 
@@ -424,6 +431,31 @@ TEST(Unicode, NormalFormsOfUnicodesOwnTest) {
     ++seen;
   }
   EXPECT_GT(seen, 16000);
+}
+
+// Whatever stands beside it, a character that NFC leaves alone and that is no combining mark is as it was: so
+// texts of them need no look at their neighbours.
+TEST(Unicode, SurelyNfcIsSo) {
+  int sure = 0;
+  for (uint32_t c = 0; c < kNumCodePoints; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    std::string text;
+    append_utf8(text, c);
+    if (!surely_nfc(text)) continue;
+    ++sure;
+    ASSERT_EQ(u_getIntPropertyValue(static_cast<UChar32>(c), UCHAR_NFC_QUICK_CHECK), UNORM_YES)
+        << std::hex << c;
+    ASSERT_EQ(u_getCombiningClass(static_cast<UChar32>(c)), 0) << std::hex << c;
+    // At every place of what is read at once, and beyond.
+    for (size_t before = 0; before < 20; before += c % 997 == 0 ? 1 : 19)
+      ASSERT_TRUE(surely_nfc(std::string(before, 'a') + text + "zzzzzzzzzzzzzzzzzzzz"));
+  }
+  EXPECT_GT(sure, 40000);
+  for (size_t before = 0; before < 40; ++before) {
+    EXPECT_FALSE(surely_nfc(std::string(before, 'a') + "e\u0301" + std::string(40 - before, 'a')));
+    EXPECT_FALSE(is_ascii(std::string(before * 50, 'a') + "\u00e9" + std::string(before, 'a')));
+    EXPECT_TRUE(is_ascii(std::string(before * 50, 'a')));
+  }
 }
 
 // Hugging Face's library leaves characters newer than Unicode 9.0 where they stand.

@@ -1,6 +1,10 @@
-// Hash of the short byte strings that tokenizers look up: multiply and fold, 16 bytes a step.
+// The short byte strings that tokenizers look up: their hash (multiply and fold, 16 bytes a step), and the key
+// of a piece of text.
 #pragma once
 
+#include <emmintrin.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -45,6 +49,38 @@ inline uint64_t piece_hash(std::string_view piece) {
           uint64_t{static_cast<unsigned char>(p[left - 1])} << 16;
   }
   return fold_multiply(low ^ h ^ 0xA0761D6478BD642Full, high ^ 0xE7037ED1A0B428DBull);
+}
+
+// 16 bytes of -1, then 16 of 0.
+alignas(32) inline constexpr int8_t kFirstBytes[32] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                       -1, -1, -1, -1, -1, -1, -1, -1};
+
+struct PieceKey {
+  std::string_view text;
+  uint64_t hash;
+  __m128i bytes;  // of a short piece: its bytes, zeros, and its length in the last byte
+  bool is_short() const { return text.size() < 16; }
+};
+
+// `readable` is the end of the text in which the piece lies.
+inline void make_key(const char* p, size_t size, const char* readable, PieceKey& key) {
+  key.text = std::string_view(p, size);
+  if (size >= 16) {
+    key.hash = piece_hash(key.text);
+    return;
+  }
+  __m128i bytes;
+  if (readable - p >= 16) {
+    bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    bytes = _mm_and_si128(bytes, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFirstBytes + 16 - size)));
+  } else {
+    alignas(16) char copy[16] = {};
+    std::memcpy(copy, p, size);
+    bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
+  }
+  key.bytes = _mm_or_si128(bytes, _mm_set_epi64x(static_cast<int64_t>(uint64_t{size} << 56), 0));
+  key.hash = piece_hash_short(static_cast<uint64_t>(_mm_cvtsi128_si64(key.bytes)),
+                              static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_srli_si128(key.bytes, 8))));
 }
 
 }  // namespace decant
