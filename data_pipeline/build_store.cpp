@@ -83,7 +83,7 @@ const char* not_renderable(const Conversation& c) {
 class RecordWorker {
  public:
   RecordWorker(const CorpusConfig& config, const CorpusJob& job)
-      : config_(config), job_(job), key_(pii_key(config)) {}
+      : config_(config), job_(job), key_(pii_key(config)), normalizer_(config.normalize) {}
 
   void operator()(const RawRecord& raw, uint32_t file, StoreChunk& chunk) const {
     StoredRecord start;
@@ -122,7 +122,7 @@ class RecordWorker {
     out.row.period = month_of(c.period);
     out.row.id_key = store_key_of(c.tenant, c.id);
     if (!c.customer.empty()) out.row.customer_key = store_key_of(c.tenant, c.customer);
-    Cleaned cleaned = clean_conversation(c);
+    Cleaned cleaned = clean_conversation(c, normalizer_);
     out.row.merged = static_cast<uint32_t>(cleaned.merged);
     out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);
     if (!cleaned.reason.empty())
@@ -167,6 +167,7 @@ class RecordWorker {
   const CorpusConfig& config_;
   const CorpusJob& job_;
   std::string key_;
+  TextNormalizer normalizer_;
   mutable tbb::enumerable_thread_specific<RecordParser> parsers_;
 };
 

@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "data_pipeline/contract.h"
 #include "data_pipeline/inputs.h"
+#include "data_pipeline/normalize_config.h"
 #include "data_pipeline/source_config.h"
 
 namespace decant {
@@ -27,6 +28,7 @@ struct CorpusConfig {
   int64_t sequence_length = 512;
   double held_out_fraction = 0.1;
   std::string split_salt = "decant";
+  NormalizeConfig normalize;
   TooLong too_long = TooLong::kQuarantine;
   std::string template_name = "model";
   bool replace_pii = true;
@@ -43,6 +45,7 @@ struct CorpusConfig {
     field("held_out_fraction", c.held_out_fraction,
           "of the customers, by hash: their conversations are never trained on");
     field("split_salt", c.split_salt, "changes which customers are held out");
+    field("normalize", c.normalize, "what is removed from people's texts beyond invisible characters");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
     field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");

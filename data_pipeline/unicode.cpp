@@ -31,11 +31,7 @@ const uint8_t* character_classes() {
   return table.data();
 }
 
-namespace {
-
-// Length of the well-formed sequence at `p`, or minus the length of the maximal ill-formed subsequence (table
-// 3-7).
-int sequence_length(const unsigned char* p, const unsigned char* end) {
+int utf8_sequence(const unsigned char* p, const unsigned char* end) {
   const unsigned char b = *p;
   if (b < 0x80) return 1;
   if (b < 0xC2 || b > 0xF4) return -1;
@@ -52,8 +48,6 @@ int sequence_length(const unsigned char* p, const unsigned char* end) {
   return length;
 }
 
-}  // namespace
-
 size_t valid_utf8_prefix(std::string_view text) {
   const auto* begin = reinterpret_cast<const unsigned char*>(text.data());
   const auto *p = begin, *end = begin + text.size();
@@ -66,7 +60,7 @@ size_t valid_utf8_prefix(std::string_view text) {
         continue;
       }
     }
-    const int length = sequence_length(p, end);
+    const int length = utf8_sequence(p, end);
     if (length < 0) break;
     p += length;
   }
@@ -85,7 +79,7 @@ std::string repair_utf8(std::string_view text) {
     if (text.empty()) break;
     const auto* p = reinterpret_cast<const unsigned char*>(text.data());
     out += "\xEF\xBF\xBD";
-    text.remove_prefix(static_cast<size_t>(-sequence_length(p, p + text.size())));
+    text.remove_prefix(static_cast<size_t>(-utf8_sequence(p, p + text.size())));
   }
   return out;
 }

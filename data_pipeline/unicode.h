@@ -41,6 +41,10 @@ size_t valid_utf8_prefix(std::string_view text);
 bool is_ascii(std::string_view text);
 bool is_valid_utf8(std::string_view text);
 
+// Length of the well-formed sequence at `p` < `end`, or minus the length of the maximal ill-formed
+// subsequence (table 3-7).
+int utf8_sequence(const unsigned char* p, const unsigned char* end);
+
 // Each maximal ill-formed subsequence (Unicode 15, 3.9, as Python's errors='replace' and Rust's
 // from_utf8_lossy) becomes U+FFFD.
 std::string repair_utf8(std::string_view text);
