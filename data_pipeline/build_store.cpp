@@ -33,11 +33,6 @@ constexpr int64_t kStoreVersion = 1;  // of what this file does to a record
 constexpr size_t kMaxQuarantinedBytes = size_t{1} << 20;
 constexpr const char* kPublicPiiKey = "decant: a public key, surrogates can be recomputed";
 
-std::string pii_key(const CorpusConfig& config) {
-  const char* key = std::getenv(config.pii_key_env.c_str());
-  return key != nullptr && *key != '\0' ? key : kPublicPiiKey;
-}
-
 void replace_in_json(Json& json, const std::string& tenant, const std::string& key, PiiCounts& counts) {
   if (json.is_string()) {
     json = replace_pii(json.get<std::string>(), tenant, key, counts);
@@ -83,13 +78,22 @@ const char* not_renderable(const Conversation& c) {
 class RecordWorker {
  public:
   RecordWorker(const CorpusConfig& config, const CorpusJob& job)
-      : config_(config), job_(job), key_(pii_key(config)), normalizer_(config.normalize) {}
+      : config_(config),
+        job_(job),
+        key_(corpus_secret(config)),
+        normalizer_(config.normalize),
+        erased_(job.erasure) {
+    if (erased_.records.empty()) digests_.resize(job.files.size());
+    for (size_t i = digests_.size(); i < job.files.size(); ++i)
+      digests_.push_back(digest_path(job.files[i].path));
+  }
 
   void operator()(const RawRecord& raw, uint32_t file, StoreChunk& chunk) const {
     StoredRecord start;
     start.row.file = file;
     start.row.byte_offset = raw.source.byte_offset;
     start.row.line = raw.source.line;
+    if (erased_.has_record(digests_[file], raw.source.byte_offset)) return;
     ParsedRecord parsed = parsers_.local().parse(raw);
     if (!parsed.reason.empty()) {
       start.reason = std::move(parsed.reason);
@@ -101,6 +105,7 @@ class RecordWorker {
     for (Conversation& conversation : parsed.conversations) {
       StoredRecord out = start;
       work(conversation, out);
+      if (erased_.has_customer(out.row.customer_key)) continue;
       if (!out.reason.empty()) keep_record(raw, out);
       chunk.add(out);
     }
@@ -121,7 +126,7 @@ class RecordWorker {
     c.customer = normalize_text(c.customer);
     out.row.period = month_of(c.period);
     out.row.id_key = store_key_of(c.tenant, c.id);
-    if (!c.customer.empty()) out.row.customer_key = store_key_of(c.tenant, c.customer);
+    if (!c.customer.empty()) out.row.customer_key = customer_tag(key_, c.tenant, c.customer);
     Cleaned cleaned = clean_conversation(c, normalizer_);
     out.row.merged = static_cast<uint32_t>(cleaned.merged);
     out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);
@@ -168,6 +173,8 @@ class RecordWorker {
   const CorpusJob& job_;
   std::string key_;
   TextNormalizer normalizer_;
+  const Erasure& erased_;
+  std::vector<std::string> digests_;  // of the files, where records of them are erased
   mutable tbb::enumerable_thread_specific<RecordParser> parsers_;
 };
 
@@ -264,7 +271,7 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
                             "\nchunk ", job.limits.chunk_bytes, " block ", job.limits.block_bytes, "\n");
   text += job.tokenizer->sha256() + "\n" + job.chat_template->sha256() + "\n";
   // Not the key of the surrogates, but a digest that does not give it away.
-  if (config.replace_pii) text += sha256_hex("decant pii key " + sha256_hex(pii_key(config))) + "\n";
+  if (config.replace_pii) text += sha256_hex("decant pii key " + sha256_hex(corpus_secret(config))) + "\n";
   for (const InputFile& input : job.files) {
     const std::string digest = digest_path(input.path);
     text += digest + " " + input.name + "\n";
@@ -276,15 +283,23 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
 
 }  // namespace
 
+std::string corpus_secret(const CorpusConfig& config) {
+  const char* key = std::getenv(config.pii_key_env.c_str());
+  return key != nullptr && *key != '\0' ? key : kPublicPiiKey;
+}
+
 std::string build_store(const CorpusConfig& config, const CorpusJob& job, const fs::path& folder) {
   check(is_period(job.period), "corpus: the period must be YYYY-MM, found '", job.period, "'");
   check(job.tokenizer->vocab_size() <= (int64_t{1} << 32),
         "corpus: the vocabulary does not fit into 32 bits");
   Json input_list = Json::array();
   std::string key = store_key(config, job, input_list);
-  const fs::path key_file = folder / "store.key";
-  const bool same = fs::is_regular_file(key_file) && read_file(key_file) == key + "\n";
-  if (same && store_is_finished(folder)) return key;
+  const fs::path key_file = folder / "store.key", erasure_file = folder / "erasure.json";
+  // What the blocks there are without. Less to erase than before means to read the inputs again.
+  const Erasure before = fs::exists(erasure_file) ? read_erasure(erasure_file) : Erasure();
+  const bool same =
+      fs::is_regular_file(key_file) && read_file(key_file) == key + "\n" && job.erasure.includes(before);
+  if (same && store_is_finished(folder) && before.includes(job.erasure)) return key;
   if (!same) {
     if (fs::is_directory(folder)) {
       fs::remove(key_file);  // first: a kill in the middle of clearing leaves a folder that is cleared again
@@ -294,7 +309,16 @@ std::string build_store(const CorpusConfig& config, const CorpusJob& job, const 
     fs::create_directories(folder);
     write_file(key_file, key + "\n");
   }
-  if (config.replace_pii && pii_key(config) == kPublicPiiKey)
+  if (!job.erasure.empty()) {
+    fs::remove(folder / "store.json");
+    write_json(erasure_file, erasure_json(job.erasure));
+    const uint64_t blocks = remove_documents(folder, [&](const StoreRow& row) {
+      return job.erasure.has_customer(row.customer_key) ||
+             job.erasure.has_record(input_list.at(row.file).at("sha256").get<std::string>(), row.byte_offset);
+    });
+    if (blocks > 0) log_info("corpus: documents were erased from ", blocks, " blocks of the store");
+  }
+  if (config.replace_pii && corpus_secret(config) == kPublicPiiKey)
     log_warning("corpus: ", config.pii_key_env,
                 " is not set: surrogates are made with a public key, so who knows a number can recognise its "
                 "surrogate");
@@ -305,6 +329,7 @@ std::string build_store(const CorpusConfig& config, const CorpusJob& job, const 
   fill_store(config, job, writer);
   Json facts;
   facts["key"] = key;
+  facts["erasure_sha256"] = sha256_hex(erasure_json(job.erasure).dump());
   facts["inputs"] = std::move(input_list);
   writer.finish(std::move(facts));
   check(writer.documents() > 0, "corpus: empty: no record in ", job.files.size(), " files");

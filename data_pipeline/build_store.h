@@ -8,9 +8,13 @@
 
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/corpus_config.h"
+#include "data_pipeline/erasure.h"
 #include "data_pipeline/tokenizer.h"
 
 namespace decant {
+
+// The secret of the surrogates and of customer tags: from the environment, or a public one.
+std::string corpus_secret(const CorpusConfig& config);
 
 // How much is worked on together. Part of the store's key, but the corpus does not depend on it.
 struct StoreLimits {
@@ -26,12 +30,14 @@ struct CorpusJob {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;
   StoreLimits limits;
+  Erasure erasure;  // what must not be in the corpus, though the files have it
 };
 
 // Reads, checks, normalises, replaces PII, renders and tokenizes every record into `folder` (corpus_store.h).
 // Nothing to do when the store there has the same key: digests of the inputs, settings that the store depends
 // on, period, tokenizer, template, key of the surrogates. Another key's store is removed; a killed pass goes
-// on after its last whole block. The bytes depend neither on threads nor on kills. Error when there is no
+// on after its last whole block; a larger erasure is applied to the blocks that it touches, without reading
+// the inputs again. The bytes depend neither on threads nor on kills. Error when there is no
 // record. Returns the key.
 std::string build_store(const CorpusConfig& config, const CorpusJob& job,
                         const std::filesystem::path& folder);

@@ -24,7 +24,7 @@ constexpr size_t kRowsAtOnce = 4096;
 struct BlockHead {
   std::array<char, 8> magic = kMagic;
   uint32_t version = kVersion, row_bytes = sizeof(StoreRow);
-  uint64_t index = 0, first_document = 0, rows = 0, name_bytes = 0, data_bytes = 0;
+  uint64_t index = 0, rows = 0, name_bytes = 0, data_bytes = 0;
   StorePosition end;
   uint64_t digest = 0;
 };
@@ -69,7 +69,7 @@ void read_names(std::string_view bytes, std::vector<std::string>& names, const f
 }
 
 // The head and the names of a block whose sizes agree with its file's.
-BlockHead read_head(const fs::path& path, uint64_t index, uint64_t first, std::vector<std::string>& names) {
+BlockHead read_head(const fs::path& path, uint64_t index, std::vector<std::string>& names) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail(path.string(), ": cannot be opened: ", std::strerror(errno));
   BlockHead head;
@@ -77,8 +77,8 @@ BlockHead read_head(const fs::path& path, uint64_t index, uint64_t first, std::v
   bool whole = ::pread(file, &head, sizeof head, 0) == static_cast<ssize_t>(sizeof head);
   const uint64_t size = fs::file_size(path);
   whole = whole && head.magic == kMagic && head.version == kVersion && head.row_bytes == sizeof(StoreRow) &&
-          head.index == index && head.first_document == first && head.name_bytes <= size &&
-          head.data_bytes <= size && head.rows <= size / sizeof(StoreRow) &&
+          head.index == index && head.name_bytes <= size && head.data_bytes <= size &&
+          head.rows <= size / sizeof(StoreRow) &&
           sizeof head + head.name_bytes + head.rows * sizeof(StoreRow) + head.data_bytes == size;
   if (whole) {
     name_bytes.resize(head.name_bytes);
@@ -89,6 +89,12 @@ BlockHead read_head(const fs::path& path, uint64_t index, uint64_t first, std::v
   if (!whole) damaged(path, "not the block that its name says");
   read_names(name_bytes, names, path);
   return head;
+}
+
+uint64_t bytes_of_document(const StoreRow& row) {
+  const uint64_t lengths = row.parts > 1 ? uint64_t{4} * row.parts : 0;
+  return uint64_t{row.id_bytes} + row.json_bytes + row.text_bytes + row.record_bytes + lengths +
+         uint64_t{5} * row.tokens;
 }
 
 uint32_t narrow(uint64_t size) {
@@ -135,6 +141,7 @@ void StoreChunk::add(const StoredRecord& r) {
   if (row.parts > 1) data += bytes_of(r.part_tokens.data(), r.part_tokens.size());
   data += bytes_of(r.tokens.data(), r.tokens.size());
   data += bytes_of(r.loss_weight.data(), r.loss_weight.size());
+  row.digest = xxh3_64(std::string_view(data).substr(row.data));
   rows.push_back(row);
 }
 
@@ -146,7 +153,7 @@ StoreWriter::StoreWriter(const fs::path& folder, uint64_t block_bytes)
   remove_temporaries(folder_);
   for (; fs::exists(folder_ / block_name(blocks_)); ++blocks_) {
     std::vector<std::string> names;
-    const BlockHead head = read_head(folder_ / block_name(blocks_), blocks_, documents_, names);
+    const BlockHead head = read_head(folder_ / block_name(blocks_), blocks_, names);
     for (const std::string& name : names) {
       names_.push_back(name);
       name_index_.emplace(name, static_cast<uint32_t>(names_.size()));
@@ -189,7 +196,6 @@ void StoreWriter::close_block() {
   const std::string_view rows = bytes_of(rows_.data(), rows_.size());
   BlockHead head;
   head.index = blocks_;
-  head.first_document = documents_;
   head.rows = rows_.size();
   head.name_bytes = names.size();
   head.data_bytes = data_.size();
@@ -240,6 +246,44 @@ void StoredDocument::copy_tokens(uint64_t first, uint64_t count, uint32_t* token
   std::memcpy(loss_weight, at + uint64_t{row_.tokens} * 4 + first, count);
 }
 
+uint64_t remove_documents(const fs::path& folder, const std::function<bool(const StoreRow&)>& gone) {
+  uint64_t rewritten = 0;
+  std::vector<std::string> names;
+  for (uint64_t b = 0; fs::exists(folder / block_name(b)); ++b) {
+    const fs::path path = folder / block_name(b);
+    BlockHead head = read_head(path, b, names);
+    const std::string bytes = read_file(path);
+    const std::string_view name_bytes = std::string_view(bytes).substr(sizeof head, head.name_bytes);
+    std::vector<StoreRow> rows(head.rows);
+    std::memcpy(rows.data(), bytes.data() + sizeof head + head.name_bytes, rows.size() * sizeof(StoreRow));
+    const std::string_view data = std::string_view(bytes).substr(bytes.size() - head.data_bytes);
+    if (block_digest(name_bytes, bytes_of(rows.data(), rows.size()), data) != head.digest)
+      damaged(path, "its bytes do not have its digest");
+    std::vector<StoreRow> left;
+    std::string left_data;
+    for (StoreRow row : rows) {
+      if (gone(row)) continue;
+      const std::string_view document = data.substr(row.data, bytes_of_document(row));
+      row.data = left_data.size();
+      left_data += document;
+      left.push_back(row);
+    }
+    if (left.size() == rows.size()) continue;
+    if (rewritten++ == 0) fs::remove(folder / "store.json");  // it names the blocks as they were
+    const std::string_view row_bytes = bytes_of(left.data(), left.size());
+    head.rows = left.size();
+    head.data_bytes = left_data.size();
+    head.digest = block_digest(name_bytes, row_bytes, left_data);
+    AtomicFile file(path);
+    file.write(bytes_of(&head, 1));
+    file.write(name_bytes);
+    file.write(row_bytes);
+    file.write(left_data);
+    file.commit();
+  }
+  return rewritten;
+}
+
 bool store_is_finished(const fs::path& folder) { return fs::is_regular_file(folder / "store.json"); }
 
 StoreReader::StoreReader(const fs::path& folder) {
@@ -253,7 +297,7 @@ StoreReader::StoreReader(const fs::path& folder) {
     Block block;
     block.path = folder / block_name(b);
     if (!fs::is_regular_file(block.path)) damaged(block.path, "not found");
-    const BlockHead head = read_head(block.path, b, documents_, names_);
+    const BlockHead head = read_head(block.path, b, names_);
     if ((*digests)[b] != digest_text(head.digest)) damaged(block.path, "not the block that store.json names");
     block.first = documents_;
     block.rows = head.rows;
@@ -293,16 +337,6 @@ void StoreReader::read(size_t block, uint64_t at, char* to, uint64_t size) const
     size -= static_cast<uint64_t>(got);
   }
 }
-
-namespace {
-
-uint64_t bytes_of_document(const StoreRow& row) {
-  const uint64_t lengths = row.parts > 1 ? uint64_t{4} * row.parts : 0;
-  return uint64_t{row.id_bytes} + row.json_bytes + row.text_bytes + row.record_bytes + lengths +
-         uint64_t{5} * row.tokens;
-}
-
-}  // namespace
 
 void StoreReader::check_row(const StoreRow& row, const Block& block) const {
   const uint64_t bytes = bytes_of_document(row);

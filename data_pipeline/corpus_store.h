@@ -45,10 +45,11 @@ const char* stage_name(Stage stage);
 struct StoreRow {
   std::array<uint64_t, 2> content_key{};   // equal for exact duplicates of a tenant
   std::array<uint64_t, 2> id_key{};        // of tenant and id
-  std::array<uint64_t, 2> customer_key{};  // of tenant and customer; 0 where there is none
+  std::array<uint64_t, 2> customer_key{};  // customer_tag of erasure.h; 0 where there is none
   double split_rank = 0;                   // in [0, 1): held out where it is less than the fraction
   uint64_t byte_offset = 0, line = 0;      // of the record in its file
   uint64_t data = 0;                       // offset in the block's data
+  uint64_t digest = 0;                     // XXH3 of the document's bytes there
   uint32_t file = 0;                       // index among the inputs
   uint32_t tenant = 0, reason = 0;         // names; reason 0: none
   uint32_t id_bytes = 0, json_bytes = 0, text_bytes = 0, record_bytes = 0;
@@ -74,7 +75,7 @@ struct StoredRecord {
   std::vector<uint8_t> loss_weight;
 };
 
-// What id_key and customer_key are made by.
+// What id_key is made by.
 std::array<uint64_t, 2> store_key_of(const std::string& tenant, const std::string& text);
 
 // Where reading goes on.
@@ -99,7 +100,7 @@ struct StoreChunk {
 
 class StoreWriter {
  public:
-  // Goes on after the whole blocks that are in `folder`; Error when one of them is damaged.
+  // Goes on after the whole blocks that are in `folder`; Error when one of them is none.
   StoreWriter(const std::filesystem::path& folder, uint64_t block_bytes);
   const StorePosition& position() const { return position_; }
   uint64_t documents() const { return documents_; }
@@ -180,6 +181,12 @@ class StoreReader {
   Json facts_;
   mutable std::map<size_t, int> open_files_;
 };
+
+// Removes rows for which `gone` says so, with their bytes, from every block; a block that has none is left
+// alone. The store counts as unfinished until a StoreWriter finishes it (again). Returns how many blocks were
+// rewritten. Works on an unfinished store, too, and a second time does nothing.
+uint64_t remove_documents(const std::filesystem::path& folder,
+                          const std::function<bool(const StoreRow&)>& gone);
 
 // Whether `folder` holds a finished store.
 bool store_is_finished(const std::filesystem::path& folder);

@@ -35,13 +35,13 @@ void check_bad_fraction(const StoreReader& store, const Decisions& decisions, do
         "; each is in ", (folder / "quarantine.jsonl").string(), " with its place");
 }
 
-// Another corpus goes; the key file first, so that a kill in the middle of clearing clears again.
+// Another corpus goes, but for the sides that are the same in both (write_sides); the key file first, so that
+// a kill in the middle of clearing clears again.
 void claim_folder(const fs::path& folder, const std::string& key) {
   const fs::path key_file = folder / "corpus.key";
   if (fs::is_regular_file(key_file) && read_file(key_file) == key + "\n") return;
   fs::remove(key_file);
-  for (const char* old : {"conversations", "shards", "decisions.bin", "ledger.sqlite"})
-    fs::remove_all(folder / old);
+  for (const char* old : {"decisions.bin", "ledger.sqlite"}) fs::remove(folder / old);
   write_file(key_file, key + "\n");
 }
 
@@ -52,9 +52,9 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
   const StoreReader store(store_folder);
   fs::create_directories(folder);
   remove_temporaries(folder);
-  std::string settings = config_key(config);
-  const std::string key = sha256_hex(
-      concat("version ", kCorpusVersion, "\n", store.facts().at("key").get<std::string>(), "\n", settings));
+  const auto fact = [&](const char* name) { return store.facts().at(name).get<std::string>(); };
+  const std::string key = sha256_hex(concat("version ", kCorpusVersion, "\n", fact("key"), "\n",
+                                            fact("erasure_sha256"), "\n", config_key(config)));
   claim_folder(folder, key);
   Decisions decisions;
   if (!Decisions::load(folder / "decisions.bin", key, decisions) || decisions.size() != store.documents()) {
@@ -94,7 +94,7 @@ Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, con
                     const ChatTemplate& chat_template, const std::string& period, const fs::path& folder) {
   return prepare_corpus(
       config,
-      CorpusJob{corpus_files(config, base_folder), period, base_folder, &tokenizer, &chat_template, {}},
+      CorpusJob{corpus_files(config, base_folder), period, base_folder, &tokenizer, &chat_template, {}, {}},
       folder);
 }
 

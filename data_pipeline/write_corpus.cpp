@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/progress.h"
 #include "data_pipeline/ledger.h"
 #include "data_pipeline/pii.h"
@@ -18,6 +19,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int64_t kSideVersion = 1;  // of how a side is written
 constexpr std::array<const char*, 3> kPiiNames = {"email", "mobile", "id_card"};
 
 std::string base64(std::string_view bytes) {
@@ -142,9 +144,54 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
 
 namespace {
 
-// The documents of one tenant on one side, in the order of the store.
+// The documents of one tenant on one side, in the order of the store, and what tells whether they changed.
 struct Side {
   std::vector<uint64_t> documents;
+  uint64_t digest = 0;
+};
+
+// sides.json: the digest of every side whose files are whole.
+class SidesDone {
+ public:
+  explicit SidesDone(const fs::path& folder) : folder_(folder) {
+    if (fs::is_regular_file(folder_ / "sides.json")) done_ = read_json(folder_ / "sides.json");
+  }
+  bool has(const std::string& side, const std::string& digest) const {
+    return done_.contains(side) && done_[side] == digest &&
+           fs::exists(folder_ / "shards" / side / "index.json") &&
+           fs::exists(folder_ / "conversations" / (side + ".jsonl"));
+  }
+  void begin(const std::string& side) {
+    if (done_.erase(side) > 0) write_json(folder_ / "sides.json", done_);
+  }
+  void end(const std::string& side, const std::string& digest) {
+    done_[side] = digest;
+    write_json(folder_ / "sides.json", done_);
+  }
+  // What is not among `sides` goes, with its files and with what a kill left.
+  void keep_only(const std::set<std::string>& sides) {
+    std::vector<std::string> gone;
+    for (const auto& [side, digest] : done_.items())
+      if (!sides.contains(side)) gone.push_back(side);
+    for (const std::string& side : gone) begin(side);
+    std::vector<fs::path> old;
+    for (const char* side : {"train", "held_out"}) {
+      if (fs::is_directory(folder_ / "shards" / side))
+        for (const auto& entry : fs::directory_iterator(folder_ / "shards" / side))
+          if (!sides.contains(concat(side, "/", entry.path().filename().string())))
+            old.push_back(entry.path());
+      if (fs::is_directory(folder_ / "conversations" / side))
+        for (const auto& entry : fs::directory_iterator(folder_ / "conversations" / side))
+          if (!sides.contains(concat(side, "/", entry.path().stem().string())) ||
+              entry.path().extension() != ".jsonl")
+            old.push_back(entry.path());
+    }
+    for (const fs::path& path : old) fs::remove_all(path);
+  }
+
+ private:
+  fs::path folder_;
+  Json done_ = Json::object();
 };
 
 // A shard's document is a part of a stored one.
@@ -210,7 +257,9 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     if (decision.fate == Fate::kQuarantined) ++quarantined[decisions.reason(decision)];
     if (decision.fate == Fate::kDuplicate) ++duplicates;
     if (!decisions.kept(i)) return;
-    sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}].documents.push_back(i);
+    Side& side = sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}];
+    side.documents.push_back(i);
+    side.digest = xxh3_64({reinterpret_cast<const char*>(&row.digest), sizeof row.digest}, side.digest);
     for (size_t k = 0; k < kPiiNames.size(); ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;
@@ -234,6 +283,10 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
                  const fs::path& folder) {
   std::map<std::pair<std::string, bool>, Side> sides;  // by tenant and held_out
   Json counts = first_counts(store, decisions, sides);
+  SidesDone done_sides(folder);
+  std::set<std::string> names;
+  for (const auto& [key, side] : sides) names.insert(concat(side_name(key.second), "/", key.first));
+  done_sides.keep_only(names);
   Progress progress("corpus: packing", counts["in"].get<int64_t>(), "documents");
   int64_t done = 0, train_tokens = 0, train_places = 0;
   for (const auto& [key, side_of] : sides) {
@@ -242,11 +295,19 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
     const auto documents = static_cast<int64_t>(side_of.documents.size());
     const fs::path conversations = folder / "conversations" / side / (tenant + ".jsonl");
     const fs::path shards = folder / "shards" / side / tenant;
-    // The shards come last, so where they are all of the side is.
-    const Json index = fs::exists(shards / "index.json")
-                           ? read_json(shards / "index.json")
-                           : (write_conversations(store, side_of.documents, conversations),
-                              write_side(store, side_of.documents, header, shards));
+    const std::string name = side + "/" + tenant;
+    const std::string digest =
+        sha256_hex(concat("version ", kSideVersion, " documents ", side_of.digest, " ",
+                          header.tokenizer_sha256, " ", header.template_sha256, " ", header.sequence_length));
+    Json index;
+    if (done_sides.has(name, digest)) {
+      index = read_json(shards / "index.json");
+    } else {
+      done_sides.begin(name);
+      write_conversations(store, side_of.documents, conversations);
+      index = write_side(store, side_of.documents, header, shards);
+      done_sides.end(name, digest);
+    }
     Json& of_tenant = counts["tenants"][tenant];
     if (of_tenant.is_null())
       of_tenant = {{"train", 0}, {"held_out", 0}, {"tokens", 0}, {"train_tokens", 0}, {"held_out_tokens", 0}};

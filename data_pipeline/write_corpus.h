@@ -15,8 +15,9 @@ namespace decant {
 void write_lists(const StoreReader& store, const Decisions& decisions, int64_t sequence_length,
                  const std::filesystem::path& folder);
 
-// conversations/{train,held_out}/<tenant>.jsonl and shards/{train,held_out}/<tenant>/, tenant by tenant: what
-// a killed run finished is kept. Returns the counts (prepare.h).
+// conversations/{train,held_out}/<tenant>.jsonl and shards/{train,held_out}/<tenant>/, tenant by tenant;
+// those whose documents are what sides.json says of them are kept as they are, so that a killed run goes on
+// and an erasure packs only the tenants that it touched. Returns the counts (prepare.h).
 Json write_sides(const StoreReader& store, const Decisions& decisions, const ShardHeader& header,
                  const std::filesystem::path& folder);
 

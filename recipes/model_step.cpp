@@ -74,7 +74,7 @@ void model_step(Chain& chain) {
   chain.model_folder = chain.run.step_path("model") / "model";
 }
 
-void corpus_step(Chain& chain) {
+void corpus_step(Chain& chain, bool mend) {
   const CorpusConfig& corpus = *chain.recipe.corpus;
   StepKey store{"corpus/store", 1, store_settings(corpus) + "period: " + chain.recipe.period, {}};
   uint64_t bytes = 0;
@@ -90,9 +90,16 @@ void corpus_step(Chain& chain) {
   // The key of the surrogates decides the text; its digest, never itself, goes into the manifest.
   if (const char* secret = std::getenv(corpus.pii_key_env.c_str()); secret != nullptr && corpus.replace_pii)
     store.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
-  const CorpusJob job{files,           chain.recipe.period, chain.loaded.folder,
-                      tokenizer.get(), chat_template.get(), {}};
+  const fs::path erased = chain.loaded.erasure_file();
+  Erasure erasure;
+  if (fs::exists(erased)) {
+    erasure = read_erasure(erased);
+    store.inputs["erased"] = sha256_hex(erasure_json(erasure).dump());
+  }
+  const CorpusJob job{
+      files, chain.recipe.period, chain.loaded.folder, tokenizer.get(), chat_template.get(), {}, erasure};
   const fs::path store_folder = chain.run.step_path(store.step);
+  if (mend) chain.run.reopen(store);
   chain.step("corpus", store, 6 * bytes, [&](const fs::path& folder) {
     build_store(corpus, job, folder);
     Json figures;
@@ -107,6 +114,7 @@ void corpus_step(Chain& chain) {
           previous.string());
     key.inputs["previous"] = digest_path(previous);
   }
+  if (mend) chain.run.reopen(key);
   chain.step("corpus", key, 6 * bytes,
              [&](const fs::path& folder) { return finish_corpus(corpus, job, store_folder, folder); });
   const auto tenants = chain.tenants();

@@ -178,6 +178,8 @@ fs::path LoadedRecipe::resolve(const std::string& path) const {
 
 fs::path LoadedRecipe::run_folder() const { return fs::path(recipe.output) / recipe.name / recipe.period; }
 
+fs::path LoadedRecipe::erasure_file() const { return fs::path(recipe.output) / recipe.name / "erased.json"; }
+
 std::string reference(const std::string& model) {
   return !model.empty() && model[0] == '@' ? model.substr(1) : "";
 }

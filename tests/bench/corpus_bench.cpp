@@ -37,7 +37,7 @@ int main(int argc, char** argv) try {
   const auto chat_template =
       config.template_name == "plain" ? decant::plain_template() : decant::load_chat_template(argv[1]);
   const decant::CorpusJob job{
-      decant::corpus_files(config, "."), "2026-01", ".", tokenizer.get(), chat_template.get(), {}};
+      decant::corpus_files(config, "."), "2026-01", ".", tokenizer.get(), chat_template.get(), {}, {}};
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
   tbb::task_arena arena(threads);
   const auto start = std::chrono::steady_clock::now();

@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/random.h"
+#include "data_pipeline/erase_customer.h"
 #include "data_pipeline/explain.h"
 #include "data_pipeline/ledger.h"
 #include "data_pipeline/shard.h"
@@ -51,11 +52,13 @@ struct Job {
     config.held_out_fraction = 0;
   }
   StoreLimits limits;
+  Erasure erasure;
 
   Json operator()(const std::string& out = "out") const {
     const test::ByteTokenizer tokenizer;
     return prepare_corpus(
-        config, {corpus_files(config, folder), "2026-02", folder, &tokenizer, chat_template.get(), limits},
+        config,
+        {corpus_files(config, folder), "2026-02", folder, &tokenizer, chat_template.get(), limits, erasure},
         folder / out);
   }
 };
@@ -232,9 +235,9 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
     const Json counts = arena.execute([&] { return run(out); });
     if (threads == 1) {
       first = counts;
-      // Lists, ledger, decisions, key, contract, report, lineage and croissant; key, facts and blocks of the
-      // store; of two tenants on two sides conversations, index and shard.
-      EXPECT_EQ(files_below(run.folder / out).size(), 9u + 2 + 10 + 4 * 3);
+      // Lists, ledger, decisions, key, contract, report, lineage, croissant and sides; key, facts and blocks
+      // of the store; of two tenants on two sides conversations, index and shard.
+      EXPECT_EQ(files_below(run.folder / out).size(), 10u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;
@@ -445,6 +448,64 @@ TEST(Prepare, ABrokenContractIsAGateThatSaidNo) {
   EXPECT_EQ(documents, 20u);
   EXPECT_THAT(page, ::testing::HasSubstr("<span style=\"background:rgba(40,160,60,0.5)\">"));
   EXPECT_THAT(page, ::testing::Not(::testing::HasSubstr("http")));  // nothing is fetched
+}
+
+TEST(Prepare, AnErasedCustomerLeavesNothingAndOnlyTheirTenantIsPackedAgain) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  run.limits = {2000, 9000};
+  std::string text = corpus(0, 300);
+  text += line_of("mail", "blue", "ann@shop.com", "a question", "an answer");
+  text += line_of("again", "blue", "ann@shop.com", "a question", "an answer", "2026-02");  // a duplicate
+  text += line_of("late", "blue", "ann@shop.com", std::string(300, 'x'), "an answer");     // too long
+  text += line_of("elsewhere", "red", "ann@shop.com", "in red", "an answer");
+  text += "{\"customer\": \"ann@shop.com\", \"broken\n{\"customer\": \"joann@shop.com\", \"broken\n";
+  write_file(run.folder / "in/x.jsonl", text);
+  const Json before = run();
+  const std::string secret = corpus_secret(run.config);
+  const fs::path out = run.folder / "out";
+  CustomerTrace trace = find_customer(out / "store", secret, "blue", "ann@shop.com");
+  EXPECT_EQ(trace.documents, 4);
+  EXPECT_EQ(trace.ids.size(), 3u);
+  EXPECT_EQ(trace.erasure.customers.size(), 1u);
+  EXPECT_EQ(trace.erasure.records.size(), 1u);
+  EXPECT_GE(prove_erased(out, out / "store", secret, "blue", "ann@shop.com", trace).found.size(), 5u);
+
+  const auto times = times_below(out);
+  run.erasure = trace.erasure;
+  const Json after = run();
+  EXPECT_EQ(after["in"], before["in"].get<int64_t>() - 4);
+  EXPECT_EQ(after["tenants"]["red"].dump(), before["tenants"]["red"].dump());
+  const ErasureProof proof = prove_erased(out, out / "store", secret, "blue", "ann@shop.com", trace);
+  EXPECT_THAT(proof.found, ::testing::IsEmpty());
+  EXPECT_GT(proof.files, 10);
+  EXPECT_EQ(find_customer(out / "store", secret, "red", "ann@shop.com").documents, 1);  // not joann
+  size_t blocks = 0;
+  for (const auto& [path, time] : times_below(out)) {
+    const bool same = times.contains(path) && times.at(path) == time;
+    if (path.find("/block-") != std::string::npos) blocks += same ? 1 : 0;
+    if (path.find("red.jsonl") != std::string::npos || path.find("red/index.json") != std::string::npos) {
+      EXPECT_TRUE(same) << path;
+    }
+  }
+  EXPECT_GT(blocks, 4u);
+
+  // The same as a corpus that never had them; and they do not come back when the inputs are read again.
+  run("anew");
+  for (const char* part : {"conversations", "shards"})
+    EXPECT_THAT(differing_files(out / part, run.folder / "anew" / part), ::testing::IsEmpty());
+  for (const char* list : {"quarantine.jsonl", "duplicates.jsonl"})
+    EXPECT_EQ(read_file(out / list), read_file(run.folder / "anew" / list));
+  run.config.split_salt = "other";
+  EXPECT_EQ(run()["in"], after["in"]);
+  // Less to erase: they are back.
+  run.erasure = {};
+  EXPECT_EQ(run()["in"], before["in"]);
+  write_json(run.folder / "e.json", erasure_json(trace.erasure));
+  EXPECT_TRUE(read_erasure(run.folder / "e.json").includes(trace.erasure));
+  EXPECT_EQ(erasure_json(read_erasure(run.folder / "e.json")), erasure_json(trace.erasure));
+  write_file(run.folder / "e.json", R"({"customers": ["no"], "records": []})");
+  EXPECT_ERROR(read_erasure(run.folder / "e.json"), "32 hexadecimal digits");
 }
 
 TEST(Prepare, NoCustomerOnBothSidesAndNoneMoves) {
