@@ -72,12 +72,25 @@ void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
   r.char_dup_ratio = ratio(shown.characters, scan.characters - scan.newlines);
 }
 
-// repeats_ of the first `grams` of parted_.
-void RepetitionMeter::find_repeats(size_t grams) {
-  set_.clear(grams);
+// Of a short list, cheaply, by one bit of many for each key; false says nothing.
+bool RepetitionMeter::surely_distinct(const std::vector<uint64_t>& keys, size_t count) {
+  if (count > 256) return false;
+  const size_t size = std::bit_ceil(count * 256);
+  bits_.assign(std::max<size_t>(size / 64, 1), 0);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t bit = (keys[i] ^ keys[i] >> 32) & (size - 1);
+    if (bits_[bit / 64] >> bit % 64 & 1) return false;
+    bits_[bit / 64] |= uint64_t{1} << bit % 64;
+  }
+  return true;
+}
+
+void RepetitionMeter::find_repeats(const std::vector<uint64_t>& keys, size_t count) {
   repeats_.clear();
-  for (size_t i = 0; i < grams; ++i)
-    if (!set_.insert(parted_[i])) repeats_.push_back(parted_[i]);
+  if (surely_distinct(keys, count)) return;
+  set_.clear(count);
+  for (size_t i = 0; i < count; ++i)
+    if (!set_.insert(keys[i])) repeats_.push_back(keys[i]);
 }
 
 // How often the most frequent of repeats_ was seen, all in all.
@@ -96,7 +109,7 @@ float RepetitionMeter::top_ngram(const TextScan& scan, size_t n) {
   size_t top = 0;
   uint32_t most = 1;
   if (!repeats_.empty()) {  // else of n - 1 words none was seen again, and so none of n
-    find_repeats(words - n + 1);
+    find_repeats(parted_, words - n + 1);
     if (!repeats_.empty()) {
       most = count_repeats();
       while (counter_.count(parted_[top]) + 1 != most) ++top;
@@ -111,6 +124,7 @@ float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
   const size_t words = scan.words.size();
   if (words < n) return 0;
   const size_t grams = words - n + 1;
+  if (surely_distinct(joined_, grams)) return 0;
   set_.clear(grams);
   double repeated = 0;
   for (size_t i = 0; i < grams;) {
@@ -138,7 +152,7 @@ void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
     at += scan.words[i].characters;
   }
   begin_[words] = at;
-  find_repeats(words);
+  find_repeats(parted_, words);
   r.unique_word_fraction = ratio(static_cast<double>(words - repeats_.size()), static_cast<double>(words));
   float* const values[] = {&r.top_2gram, &r.top_3gram, &r.top_4gram, &r.dup_5gram, &r.dup_6gram,
                            &r.dup_7gram, &r.dup_8gram, &r.dup_9gram, &r.dup_10gram};
@@ -153,7 +167,7 @@ void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
     *values[n - 2] = n <= 4 ? top_ngram(scan, n) : duplicate_ngrams(scan, n);
   }
   if (words < 10 || r.dup_5gram == 0) return;
-  find_repeats(words - 9);
+  find_repeats(parted_, words - 9);
   count_repeats();
   auto again = static_cast<double>(repeats_.size());
   counter_.each([&](uint32_t) { ++again; });
@@ -167,17 +181,16 @@ void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
   constexpr size_t kLength = 10;
   if (scan.characters >= kLength) {
     const size_t grams = scan.characters - kLength + 1;
-    set_.clear(grams);
-    repeats_.clear();
+    characters_.clear();
     const char* first = text.data();
     const char* last = first;  // behind the n-gram's end
     for (size_t i = 0; i < kLength - 1; ++i) next_code_point(last);
     while (last < text.data() + text.size()) {
       next_code_point(last);
-      const uint64_t key = xxh3_64({first, static_cast<size_t>(last - first)});
-      if (!set_.insert(key)) repeats_.push_back(key);
+      characters_.push_back(xxh3_64({first, static_cast<size_t>(last - first)}));
       next_code_point(first);
     }
+    find_repeats(characters_, grams);
     if (!repeats_.empty()) {
       count_repeats();
       frequencies_.clear();

@@ -121,13 +121,16 @@ class RepetitionMeter {
   void measure_characters(const TextScan& scan, Repetition& r);
   float top_ngram(const TextScan& scan, size_t n);
   float duplicate_ngrams(const TextScan& scan, size_t n);
-  void find_repeats(size_t grams);
+  bool surely_distinct(const std::vector<uint64_t>& keys, size_t count);
+  void find_repeats(const std::vector<uint64_t>& keys, size_t count);
   uint32_t count_repeats();
 
+  std::vector<uint64_t> bits_;
   Set set_;
   Counter counter_;                        // of repeats_
   std::vector<uint64_t> joined_, parted_;  // by first word: hash of n words without and with their boundaries
   std::vector<uint32_t> begin_;            // characters before a word, all words in a row
+  std::vector<uint64_t> characters_;       // hash of 10 characters
   std::vector<uint64_t> repeats_;          // keys once for each time they were seen again
   std::vector<uint32_t> frequencies_;
   std::vector<uint32_t> last_seen_;
