@@ -36,10 +36,8 @@ struct FilterConfig {
   static void visit(auto& c, auto&& field) {
     field("languages", c.languages,
           "ISO 639-1 codes of conversations to keep; empty: all. und is always kept");
-    field(
-        "min_language_score", c.min_language_score,
-        "a conversation in a listed language that is less sure than this is still kept; in another one it is "
-        "left out only when it is as sure as this");
+    field("min_language_score", c.min_language_score,
+          "a conversation in another language than those is left out only when it is at least this sure");
     field(
         "presets", c.presets,
         "named sets of rules: service (conversations, the default), gopher, c4, fineweb (English web pages), "
