@@ -114,7 +114,7 @@ Spaced split_at_spaces(std::string_view line) {
   const char* const end = p + line.size();
   while (p < end) {
     const uint32_t c = next_code_point(p);
-    if (c < 0x80 ? c <= 0x20 && is_space(c) : is_space(c)) {
+    if (is_space(c)) {
       length = 0;
       continue;
     }
@@ -201,44 +201,39 @@ void read_newline_lines(std::string_view text, Quality& q) {
   q.third_line_characters = static_cast<float>(longest[2]);
 }
 
+// The next byte from `i` on that begins something: a URL, a tag, a character reference.
+size_t next_mark(std::string_view text, size_t i) {
+  static const auto marks = [] {
+    std::array<bool, 256> m{};
+    for (const char c : {':', 'w', '<', '&'}) m[static_cast<unsigned char>(c)] = true;
+    return m;
+  }();
+  while (i < text.size() && !marks[static_cast<unsigned char>(text[i])]) ++i;
+  return i;
+}
+
 // Up to white space, quotes, brackets or a character outside ASCII.
-void read_urls(const TextScan& scan, Quality& q) {
-  const std::string_view text = scan.text;
-  size_t characters = 0, urls = 0;
-  const auto starts = [&](size_t i, std::string_view head) {
-    return text.size() - i > head.size() && text.substr(i, head.size()) == head;
-  };
-  for (size_t i = 0;;) {
-    // Each kind has "//" or "www.": the colon and the first 'w' are rare enough to look for.
-    const size_t at = text.find_first_of(":w", i);
-    if (at == std::string_view::npos) break;
-    size_t begin = at;
-    if (text[at] == ':' && starts(at, "://")) {
-      const std::string_view before = text.substr(i, at - i);
-      if (before.ends_with("https")) {
-        begin = at - 5;
-      } else if (before.ends_with("http")) {
-        begin = at - 4;
-      } else {
-        i = at + 1;
-        continue;
-      }
-    } else if (text[at] != 'w' || !starts(at, "www.")) {
-      i = at + 1;
-      continue;
-    }
-    size_t end = at;
-    while (end < text.size()) {
-      const auto c = static_cast<unsigned char>(text[end]);
-      if (c <= ' ' || c >= 0x7F || c == '"' || c == '<' || c == '>' || c == '\'') break;
-      ++end;
-    }
-    ++urls;
-    characters += end - begin;
-    i = end;
+// Characters of the URL whose "://" or "www." is at `at`, and `end` behind it; 0 when it is none.
+size_t read_url(std::string_view text, size_t at, size_t floor, size_t& end) {
+  size_t begin = at;
+  const std::string_view rest = text.substr(at);
+  if (rest.starts_with("://")) {
+    const std::string_view before = text.substr(floor, at - floor);
+    if (!before.ends_with("http") && !before.ends_with("https")) return 0;
+    begin -= before.ends_with("https") ? 5 : 4;
+    end = at + 3;
+  } else if (rest.starts_with("www.")) {
+    end = at + 4;
+  } else {
+    return 0;
   }
-  q.urls = static_cast<float>(urls);
-  q.url_ratio = ratio(static_cast<double>(characters), scan.characters);
+  const size_t head = end;
+  while (end < text.size()) {
+    const auto c = static_cast<unsigned char>(text[end]);
+    if (c <= ' ' || c >= 0x7F || c == '"' || c == '<' || c == '>' || c == '\'') break;
+    ++end;
+  }
+  return end > head ? end - begin : 0;
 }
 
 bool is_html_name(std::string_view name) {
@@ -251,28 +246,40 @@ bool is_html_name(std::string_view name) {
   return std::binary_search(kNames.begin(), kNames.end(), low);
 }
 
-float count_html(std::string_view text) {
-  int found = 0;
+bool is_html(std::string_view rest) {
   const auto alnum = [](char c) {
     return (c >= '0' && c <= '9') || static_cast<unsigned>((c | 0x20) - 'a') < 26u;
   };
-  for (size_t i = 0; (i = text.find_first_of("<&", i)) != std::string_view::npos; ++i) {
-    size_t k = i + 1;
-    if (text[i] == '&') {
-      k += k < text.size() && text[k] == '#';
-      const size_t name = k;
-      while (k < text.size() && k - name < 8 && alnum(text[k])) ++k;
-      found += k - name >= 2 && k < text.size() && text[k] == ';';
+  size_t k = 1;
+  if (rest[0] == '&') {
+    k += k < rest.size() && rest[k] == '#';
+    const size_t name = k;
+    while (k < rest.size() && k - name < 8 && alnum(rest[k])) ++k;
+    return k - name >= 2 && k < rest.size() && rest[k] == ';';
+  }
+  k += k < rest.size() && rest[k] == '/';
+  const size_t name = k;
+  while (k < rest.size() && k - name < 8 && alnum(rest[k])) ++k;
+  if (k == name || k == rest.size() || !is_html_name(rest.substr(name, k - name))) return false;
+  return (rest[k] == '>' || rest[k] == ' ' || rest[k] == '/') &&
+         rest.substr(k, 1024).find('>') != std::string_view::npos;
+}
+
+void read_marks(const TextScan& scan, Quality& q) {
+  const std::string_view text = scan.text;
+  size_t characters = 0, floor = 0;
+  for (size_t i = next_mark(text, 0); i < text.size(); i = next_mark(text, i)) {
+    if (text[i] == '<' || text[i] == '&') {
+      q.html_tags += is_html(text.substr(i));
+    } else if (size_t end = 0; const size_t length = read_url(text, i, floor, end)) {
+      ++q.urls;
+      characters += length;
+      i = floor = end;
       continue;
     }
-    k += k < text.size() && text[k] == '/';
-    const size_t name = k;
-    while (k < text.size() && k - name < 8 && alnum(text[k])) ++k;
-    if (k == name || !is_html_name(text.substr(name, k - name))) continue;
-    const bool after = k < text.size() && (text[k] == '>' || text[k] == ' ' || text[k] == '/');
-    if (after && text.substr(k, 1024).find('>') != std::string_view::npos) ++found;
+    ++i;
   }
-  return static_cast<float>(found);
+  q.url_ratio = ratio(static_cast<double>(characters), scan.characters);
 }
 
 // What UTF-8 looks like when it was read as Latin-1, Windows-1252 or GBK, and debug fill read as GBK.
@@ -324,8 +331,7 @@ Quality measure_quality(const TextScan& scan) {
   q.space_ratio = ratio(scan.spaces, characters);
   q.parenthesis_ratio = ratio(scan.parentheses, characters);
   q.letter_ratio = ratio(scan.letters, characters);
-  read_urls(scan, q);
-  q.html_tags = count_html(scan.text);
+  read_marks(scan, q);
   q.replacement_characters = static_cast<float>(scan.replacements);
   q.mojibake =
       ratio(100.0 * static_cast<double>(mojibake().count(scan.text) + scan.replacements), characters);

@@ -1,7 +1,6 @@
 #include "data_pipeline/repetition.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -28,45 +27,14 @@ struct Duplicates {
 
 }  // namespace
 
-void RepetitionMeter::Counter::clear(size_t most) {
-  const size_t slots = std::bit_ceil(std::max<size_t>(most * 2, 16));
-  mask = slots - 1;
-  if (keys.size() < slots) {
-    keys.resize(slots);
-    counts.resize(slots);
-  }
-  std::fill_n(keys.begin(), slots, 0);
-}
-
-size_t RepetitionMeter::Counter::slot(uint64_t key) const {
-  size_t at = (key ^ key >> 32) & mask;
-  while (keys[at] != 0 && keys[at] != key) at = (at + 1) & mask;
-  return at;
-}
-
-bool RepetitionMeter::Counter::insert(uint64_t key) {
-  key += key == 0;
-  const size_t at = slot(key);
-  if (keys[at] == key) return false;
-  keys[at] = key;
-  return true;
-}
-
-uint32_t* RepetitionMeter::Counter::count_of(uint64_t key) {
-  key += key == 0;
-  const size_t at = slot(key);
-  if (keys[at] != key) keys[at] = key, counts[at] = 0;
-  return &counts[at];
-}
-
 void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
   const std::string_view text = scan.text;
-  counter_.clear(scan.newlines + 1);
+  set_.clear(scan.newlines + 1);
   // re.split("\n+"): an element at each end even when it is empty.
   Duplicates lines;
   const auto add = [&](Duplicates& d, std::string_view element) {
     ++d.all;
-    if (counter_.insert(xxh3_64(element))) return;
+    if (set_.insert(xxh3_64(element))) return;
     ++d.elements;
     d.characters += static_cast<double>(count_characters(element));
   };
@@ -80,7 +48,7 @@ void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
   r.dup_line_char_fraction = ratio(lines.characters, scan.characters);
 
   // re.split("\n{2,}") of the stripped text.
-  counter_.clear(scan.newlines + 1);
+  set_.clear(scan.newlines + 1);
   Duplicates paragraphs;
   const std::string_view body = strip_right(strip_left(text));
   for (size_t begin = 0;;) {
@@ -93,7 +61,7 @@ void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
   r.dup_paragraph_char_fraction = ratio(paragraphs.characters, scan.characters);
 
   // FineWeb: lines between '\n' that are not blank, over the characters that are no '\n'.
-  counter_.clear(scan.newlines + 1);
+  set_.clear(scan.newlines + 1);
   Duplicates shown;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -104,17 +72,49 @@ void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
   r.char_dup_ratio = ratio(shown.characters, scan.characters - scan.newlines);
 }
 
+// Of a short list, cheaply, by one bit of many for each key; false says nothing.
+bool RepetitionMeter::surely_distinct(const std::vector<uint64_t>& keys, size_t count) {
+  if (count > 256) return false;
+  const size_t size = std::bit_ceil(count * 256);
+  bits_.assign(std::max<size_t>(size / 64, 1), 0);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t bit = (keys[i] ^ keys[i] >> 32) & (size - 1);
+    if (bits_[bit / 64] >> bit % 64 & 1) return false;
+    bits_[bit / 64] |= uint64_t{1} << bit % 64;
+  }
+  return true;
+}
+
+void RepetitionMeter::find_repeats(const std::vector<uint64_t>& keys, size_t count) {
+  repeats_.clear();
+  if (surely_distinct(keys, count)) return;
+  set_.clear(count);
+  for (size_t i = 0; i < count; ++i)
+    if (!set_.insert(keys[i])) repeats_.push_back(keys[i]);
+}
+
+// How often the most frequent of repeats_ was seen, all in all.
+uint32_t RepetitionMeter::count_repeats() {
+  counter_.clear(repeats_.size());
+  uint32_t most = 0;
+  for (const uint64_t key : repeats_) most = std::max(most, ++counter_[key]);
+  return most + 1;
+}
+
 // Counter(n-grams).most_common(1): the most frequent one, of equals the first seen; its length (with the
 // spaces between) times its count.
 float RepetitionMeter::top_ngram(const TextScan& scan, size_t n) {
   const size_t words = scan.words.size();
   if (words < n) return 0;
-  const size_t grams = words - n + 1;
-  counter_.clear(grams);
-  uint32_t most = 0;
-  for (size_t i = 0; i < grams; ++i) most = std::max(most, ++*counter_.count_of(parted_[i]));
   size_t top = 0;
-  while (*counter_.count_of(parted_[top]) != most) ++top;
+  uint32_t most = 1;
+  if (!repeats_.empty()) {  // else of n - 1 words none was seen again, and so none of n
+    find_repeats(parted_, words - n + 1);
+    if (!repeats_.empty()) {
+      most = count_repeats();
+      while (counter_.count(parted_[top]) + 1 != most) ++top;
+    }
+  }
   const auto length = static_cast<double>(begin_[top + n] - begin_[top] + n - 1);
   return ratio(length * most, scan.characters);
 }
@@ -124,10 +124,11 @@ float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
   const size_t words = scan.words.size();
   if (words < n) return 0;
   const size_t grams = words - n + 1;
-  counter_.clear(grams);
+  if (surely_distinct(joined_, grams)) return 0;
+  set_.clear(grams);
   double repeated = 0;
   for (size_t i = 0; i < grams;) {
-    if (counter_.insert(joined_[i])) {
+    if (set_.insert(joined_[i])) {
       ++i;
       continue;
     }
@@ -135,17 +136,6 @@ float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
     i += n;
   }
   return ratio(repeated, scan.characters);
-}
-
-// Of `count` n-grams (parted_), those that are not the only ones of their kind.
-float RepetitionMeter::repeated_ngrams(size_t count) {
-  counter_.clear(count);
-  double repeated = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t seen = ++*counter_.count_of(parted_[i]);
-    if (seen > 1) repeated += seen == 2 ? 2 : 1;
-  }
-  return ratio(repeated, static_cast<double>(count));
 }
 
 void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
@@ -162,21 +152,26 @@ void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
     at += scan.words[i].characters;
   }
   begin_[words] = at;
-  counter_.clear(words);
-  size_t different = 0;
-  for (size_t i = 0; i < words; ++i) different += counter_.insert(parted_[i]);
-  r.unique_word_fraction = ratio(static_cast<double>(different), static_cast<double>(words));
+  find_repeats(parted_, words);
+  r.unique_word_fraction = ratio(static_cast<double>(words - repeats_.size()), static_cast<double>(words));
   float* const values[] = {&r.top_2gram, &r.top_3gram, &r.top_4gram, &r.dup_5gram, &r.dup_6gram,
                            &r.dup_7gram, &r.dup_8gram, &r.dup_9gram, &r.dup_10gram};
   for (size_t n = 2; n <= 10 && n <= words; ++n) {
-    for (size_t i = 0; i + n <= words; ++i) {
-      const ScannedWord& next = scan.words[i + n - 1];
-      joined_[i] = plus_mod_p(times_mod_p(joined_[i], next.power), next.hash);
-      parted_[i] = mix(parted_[i] * 0x9E3779B97F4A7C15ull + next.hash + 1);
-    }
+    const ScannedWord* next = &scan.words[n - 1];
+    // Whole n-grams count to 4, and to 10 where there are copies of 5.
+    if (n <= 5 || r.dup_5gram > 0)
+      for (size_t i = 0; i + n <= words; ++i)
+        parted_[i] = mix(parted_[i] * 0x9E3779B97F4A7C15ull + next[i].hash + 1);
+    for (size_t i = 0; i + n <= words; ++i)
+      joined_[i] = reduce_mod_p(Uint128{joined_[i]} * next[i].power + next[i].hash);
     *values[n - 2] = n <= 4 ? top_ngram(scan, n) : duplicate_ngrams(scan, n);
   }
-  if (words >= 10) r.word_repetition = repeated_ngrams(words - 9);
+  if (words < 10 || r.dup_5gram == 0) return;
+  find_repeats(parted_, words - 9);
+  count_repeats();
+  auto again = static_cast<double>(repeats_.size());
+  counter_.each([&](uint32_t) { ++again; });
+  r.word_repetition = ratio(again, static_cast<double>(words - 9));
 }
 
 void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
@@ -186,26 +181,24 @@ void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
   constexpr size_t kLength = 10;
   if (scan.characters >= kLength) {
     const size_t grams = scan.characters - kLength + 1;
-    counter_.clear(grams);
-    frequencies_.clear();
+    characters_.clear();
     const char* first = text.data();
     const char* last = first;  // behind the n-gram's end
     for (size_t i = 0; i < kLength - 1; ++i) next_code_point(last);
-    size_t kinds = 0, repeated_kinds = 0;
     while (last < text.data() + text.size()) {
       next_code_point(last);
-      uint32_t* const count = counter_.count_of(xxh3_64({first, static_cast<size_t>(last - first)}));
-      ++*count;
-      kinds += *count == 1;
-      repeated_kinds += *count == 2;
+      characters_.push_back(xxh3_64({first, static_cast<size_t>(last - first)}));
       next_code_point(first);
     }
-    const size_t most = std::min(static_cast<size_t>(std::sqrt(static_cast<double>(kinds))), repeated_kinds);
-    if (most > 0) {
-      for (size_t i = 0; i <= counter_.mask; ++i)
-        if (counter_.keys[i] != 0 && counter_.counts[i] > 1) frequencies_.push_back(counter_.counts[i]);
+    find_repeats(characters_, grams);
+    if (!repeats_.empty()) {
+      count_repeats();
+      frequencies_.clear();
+      counter_.each([&](uint32_t again) { frequencies_.push_back(again + 1); });
+      const auto kinds = static_cast<double>(grams - repeats_.size());
+      const size_t most = std::min(static_cast<size_t>(std::sqrt(kinds)), frequencies_.size());
       const auto middle = frequencies_.begin() + static_cast<ptrdiff_t>(most);
-      std::partial_sort(frequencies_.begin(), middle, frequencies_.end(), std::greater<>());
+      std::nth_element(frequencies_.begin(), middle, frequencies_.end(), std::greater<>());
       double sum = 0;
       for (size_t i = 0; i < most; ++i) sum += frequencies_[i];
       r.char_repetition = ratio(sum, static_cast<double>(grams));

@@ -3,6 +3,8 @@
 // repetition filters, all with the words of text_scan.h. Sets hold 61- and 64-bit hashes in place of strings.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -49,16 +51,69 @@ class RepetitionMeter {
   Repetition measure(const TextScan& scan);
 
  private:
-  // A set of keys with their counts, emptied at once.
-  struct Counter {
-    std::vector<uint64_t> keys;
-    std::vector<uint32_t> counts;
-    uint64_t mask = 0;
+  // A set of keys, emptied at once.
+  class Set {
+   public:
+    void clear(size_t most) {
+      const size_t slots = std::bit_ceil(std::max<size_t>(most * 2, 16));
+      mask_ = slots - 1;
+      if (keys_.size() < slots) keys_.resize(slots);
+      std::fill_n(keys_.begin(), slots, 0);
+    }
 
-    void clear(size_t most);
-    size_t slot(uint64_t key) const;   // of the key, or where it belongs
-    bool insert(uint64_t key);         // whether it is new
-    uint32_t* count_of(uint64_t key);  // 0 when it is new
+    bool insert(uint64_t key) {  // whether it is new
+      key += key == 0;
+      size_t at = (key ^ key >> 32) & mask_;
+      while (keys_[at] != 0) {
+        if (keys_[at] == key) return false;
+        at = (at + 1) & mask_;
+      }
+      keys_[at] = key;
+      return true;
+    }
+
+   protected:
+    std::vector<uint64_t> keys_;
+    uint64_t mask_ = 0;
+  };
+
+  // With a count for each.
+  class Counter : Set {
+   public:
+    void clear(size_t most) {
+      Set::clear(most);
+      if (counts_.size() < keys_.size()) counts_.resize(keys_.size());
+    }
+
+    uint32_t& operator[](uint64_t key) {  // 0 when it is new
+      key += key == 0;
+      size_t at = (key ^ key >> 32) & mask_;
+      while (keys_[at] != key) {
+        if (keys_[at] == 0) {
+          keys_[at] = key;
+          return counts_[at] = 0;
+        }
+        at = (at + 1) & mask_;
+      }
+      return counts_[at];
+    }
+
+    uint32_t count(uint64_t key) const {
+      key += key == 0;
+      size_t at = (key ^ key >> 32) & mask_;
+      while (keys_[at] != 0 && keys_[at] != key) at = (at + 1) & mask_;
+      return keys_[at] == key ? counts_[at] : 0;
+    }
+
+    // Calls `take` with each count, in no order.
+    template <class F>
+    void each(F take) const {
+      for (size_t at = 0; at <= mask_; ++at)
+        if (keys_[at] != 0) take(counts_[at]);
+    }
+
+   private:
+    std::vector<uint32_t> counts_;
   };
 
   void measure_lines(const TextScan& scan, Repetition& r);
@@ -66,11 +121,17 @@ class RepetitionMeter {
   void measure_characters(const TextScan& scan, Repetition& r);
   float top_ngram(const TextScan& scan, size_t n);
   float duplicate_ngrams(const TextScan& scan, size_t n);
-  float repeated_ngrams(size_t count);
+  bool surely_distinct(const std::vector<uint64_t>& keys, size_t count);
+  void find_repeats(const std::vector<uint64_t>& keys, size_t count);
+  uint32_t count_repeats();
 
-  Counter counter_;
+  std::vector<uint64_t> bits_;
+  Set set_;
+  Counter counter_;                        // of repeats_
   std::vector<uint64_t> joined_, parted_;  // by first word: hash of n words without and with their boundaries
   std::vector<uint32_t> begin_;            // characters before a word, all words in a row
+  std::vector<uint64_t> characters_;       // hash of 10 characters
+  std::vector<uint64_t> repeats_;          // keys once for each time they were seen again
   std::vector<uint32_t> frequencies_;
   std::vector<uint32_t> last_seen_;
 };

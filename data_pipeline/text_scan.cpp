@@ -17,15 +17,29 @@ uint64_t put_byte(uint64_t hash, unsigned char byte) {
   return reduce_mod_p(Uint128{hash} * kBase + byte + 1u);
 }
 
+constexpr auto kPowers = [] {
+  std::array<uint64_t, 64> p{};
+  p[0] = 1;
+  for (size_t i = 1; i < p.size(); ++i) p[i] = times_mod_p(p[i - 1], kBase);
+  return p;
+}();
+
+// Four bytes at once: the products do not wait for each other.
+uint64_t put_letters(uint64_t hash, const char* p, size_t n) {
+  const auto byte = [&](size_t i) { return Uint128{static_cast<unsigned char>(p[i]) + 1u}; };
+  for (; n >= 4; n -= 4, p += 4)
+    hash = reduce_mod_p(Uint128{hash} * kPowers[4] + byte(0) * kPowers[3] + byte(1) * kPowers[2] +
+                        byte(2) * kPowers[1] + byte(3));
+  if (n >= 2) {
+    hash = reduce_mod_p(Uint128{hash} * kPowers[2] + byte(0) * kPowers[1] + byte(1));
+    n -= 2, p += 2;
+  }
+  return n == 1 ? reduce_mod_p(Uint128{hash} * kPowers[1] + byte(0)) : hash;
+}
+
 // kBase ^ n.
 uint64_t power_of(size_t n) {
-  static const auto small = [] {
-    std::array<uint64_t, 64> p{};
-    p[0] = 1;
-    for (size_t i = 1; i < p.size(); ++i) p[i] = times_mod_p(p[i - 1], kBase);
-    return p;
-  }();
-  if (n < small.size()) return small[n];
+  if (n < kPowers.size()) return kPowers[n];
   uint64_t half = power_of(n / 2);
   half = times_mod_p(half, half);
   return n % 2 == 0 ? half : times_mod_p(half, kBase);
@@ -244,6 +258,8 @@ class WordBreaker {
     return join;
   }
 
+  void after_space() { last_ = raw_ = kSpaceSegment; }
+  void after_letter() { last_ = raw_ = kALetter; }
   // In the middle of a segment whose last character was an ASCII letter.
   bool after_ascii_letter() const { return raw_ == kALetter && last_ == kALetter; }
 
@@ -306,7 +322,7 @@ void TextScan::scan(std::string_view given) {
   const auto close = [&] {
     if (bytes == 0) return;
     if (solid) {
-      word.power = power_of(bytes);
+      word.power = bytes < kPowers.size() ? kPowers[bytes] : power_of(bytes);
       word.flags = ((seen & kAlpha) != 0 ? kHasLetter : 0u) | word.flags;
       if (all_digits) word.flags |= kWholeNumeric;
       words.push_back(word);
@@ -323,18 +339,32 @@ void TextScan::scan(std::string_view given) {
   while (p < end) {
     if (breaker.after_ascii_letter() &&
         ascii_letter(static_cast<unsigned char>(*p))) {  // WB5, the usual case
-      uint64_t hash = word.hash;
       const char* const begin = p;
       do {
-        hash = put_byte(hash, static_cast<unsigned char>(*p++));
+        ++p;
       } while (p < end && ascii_letter(static_cast<unsigned char>(*p)));
       const auto length = static_cast<uint32_t>(p - begin);
-      word.hash = hash;
+      word.hash = put_letters(word.hash, begin, length);
       word.characters += length;
       bytes += length;
       characters += length;
       letters += length;
       dots = 0;
+      continue;
+    }
+    if (*p == ' ' && end - p >= 2 && static_cast<signed char>(p[1]) > ' ') {
+      // A space before printable ASCII: nothing joins it.
+      close();
+      breaker.after_space();
+      ++characters;
+      ++spaces;
+      dots = 0;
+      if (ascii_letter(static_cast<unsigned char>(*++p))) {
+        breaker.after_letter();
+        seen = kAlpha;
+        solid = true, all_digits = false;
+        word.flags = kNotSymbols;
+      }
       continue;
     }
     const char* const begin = p;
@@ -410,7 +440,10 @@ size_t count_characters(std::string_view text) {
   return n;
 }
 
-bool is_space(uint32_t c) { return c < kNumCodePoints && python_space(c); }
+bool is_space_beyond_ascii(uint32_t c) {
+  if (c > 0x3000) return false;  // the last one
+  return python_space(c);
+}
 bool is_terminal(uint32_t c) { return in_ranges(kTerminal, c); }
 
 std::string_view strip_left(std::string_view text) {

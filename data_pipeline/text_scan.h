@@ -30,13 +30,13 @@ struct ScannedWord {
 __extension__ typedef unsigned __int128 Uint128;
 inline constexpr uint64_t kHashPrime = (uint64_t{1} << 61) - 1;
 
-inline uint64_t reduce_mod_p(Uint128 x) {  // x < 2^125
+constexpr uint64_t reduce_mod_p(Uint128 x) {  // x < 2^125
   uint64_t r = static_cast<uint64_t>(x & kHashPrime) + static_cast<uint64_t>(x >> 61);
   r = (r & kHashPrime) + (r >> 61);
   return r == kHashPrime ? 0 : r;
 }
-inline uint64_t times_mod_p(uint64_t a, uint64_t b) { return reduce_mod_p(Uint128{a} * b); }
-inline uint64_t plus_mod_p(uint64_t a, uint64_t b) {
+constexpr uint64_t times_mod_p(uint64_t a, uint64_t b) { return reduce_mod_p(Uint128{a} * b); }
+constexpr uint64_t plus_mod_p(uint64_t a, uint64_t b) {
   const uint64_t sum = a + b;
   return sum >= kHashPrime ? sum - kHashPrime : sum;
 }
@@ -64,7 +64,11 @@ struct TextScan {
 // Code points of well-formed UTF-8.
 size_t count_characters(std::string_view text);
 // Python's str.isspace and datatrove's TERMINAL_PUNCTUATION.
-bool is_space(uint32_t code_point);
+bool is_space_beyond_ascii(uint32_t code_point);
+inline bool is_space(uint32_t c) {
+  return c < 0x80 ? c == ' ' || (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x1F)
+                  : is_space_beyond_ascii(c);
+}
 bool is_terminal(uint32_t code_point);
 // Without white space at an end (Python's lstrip, rstrip).
 std::string_view strip_left(std::string_view text);
