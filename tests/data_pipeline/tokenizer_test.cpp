@@ -161,9 +161,7 @@ TEST(Tokenizer, RoundTripOfRandomBytes) {
 
 std::vector<int64_t> encode_piece(const Bpe& bpe, const std::string& piece) {
   std::vector<int64_t> ids;
-  PieceKey key;
-  make_key(piece.data(), piece.size(), piece.data() + piece.size(), key);
-  bpe.encode(&key, 1, ids);
+  bpe.encode(Pieces{piece}, piece.data() + piece.size(), ids);
   return ids;
 }
 
