@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "core/error.h"
-#include "data_pipeline/piece_cache.h"
 #include "data_pipeline/unicode.h"
 
 namespace decant {
@@ -266,30 +265,31 @@ size_t Bpe::merge_many(const uint32_t* ids, size_t n, int64_t* out) const {
   return written;
 }
 
-int64_t Bpe::encode(const PieceKey* pieces, size_t count, std::vector<int64_t>& ids) const {
-  PieceCache& cache = cache_of(instance_);
+PieceCache& Bpe::cache() const { return cache_of(instance_); }
+
+int64_t Bpe::encode_unknown(const PieceKey& piece, PieceCache& cache, std::vector<int64_t>& ids) const {
   int64_t lost = 0;
-  size_t most = 3;  // the cache writes by four
-  for (size_t i = 0; i < count; ++i) {
-    cache.prefetch(pieces[i]);
-    most += pieces[i].text.size();
+  const size_t before = ids.size();
+  ids.resize(before + piece.text.size());
+  const size_t count = merge(piece.text, &ids[before], lost);
+  cache.insert(piece, &ids[before], count, lost);
+  ids.resize(before + count);
+  return lost;
+}
+
+int64_t Bpe::encode(const std::vector<std::string_view>& pieces, const char* readable,
+                    std::vector<int64_t>& ids) const {
+  PieceCache& here = cache();
+  int64_t known[PieceCache::kMostIds + 3], lost = 0;
+  PieceKey key;
+  for (const std::string_view piece : pieces) {
+    make_key(piece.data(), piece.size(), readable, key);
+    const int count = here.find(key, known, lost);
+    if (count >= 0)
+      ids.insert(ids.end(), known, known + count);
+    else
+      lost += encode_unknown(key, here, ids);
   }
-  size_t used = ids.size();
-  ids.resize(used + most);
-  for (size_t i = 0; i < count; ++i) {
-    int64_t* out = &ids[used];
-    const int found = cache.find(pieces[i], out, lost);
-    if (found >= 0) {
-      used += static_cast<size_t>(found);
-      continue;
-    }
-    int64_t lost_here = 0;
-    const size_t made = merge(pieces[i].text, out, lost_here);
-    cache.insert(pieces[i], out, made, lost_here);
-    used += made;
-    lost += lost_here;
-  }
-  ids.resize(used);
   return lost;
 }
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data_pipeline/piece_key.h"
+#include "data_pipeline/piece_cache.h"
 #include "data_pipeline/token_table.h"
 #include "data_pipeline/whole_characters.h"
 
@@ -27,9 +27,14 @@ class Bpe {
   static constexpr uint32_t kEndId = uint32_t{1} << 22;  // ids are smaller
 
   explicit Bpe(BpeModel model);
-  // Appends the ids of pieces, not too many at once; returns the number of bytes that have no token.
-  // Thread-safe: each thread keeps a cache.
-  int64_t encode(const PieceKey* pieces, size_t count, std::vector<int64_t>& ids) const;
+  // This thread's cache of pieces; it stays until the thread has worked with a few other vocabularies.
+  PieceCache& cache() const;
+  // Appends the ids of a piece that the cache does not know, and tells it; returns the number of bytes that
+  // have no token. Thread-safe.
+  int64_t encode_unknown(const PieceKey& piece, PieceCache& cache, std::vector<int64_t>& ids) const;
+  // The same of pieces of a text that ends at `readable`, with the cache.
+  int64_t encode(const std::vector<std::string_view>& pieces, const char* readable,
+                 std::vector<int64_t>& ids) const;
   const TokenTable& tokens() const { return tokens_; }
 
   // Pairs looked up by this thread so far: the work of encoding, for tests of its growth.

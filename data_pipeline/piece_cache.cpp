@@ -4,6 +4,22 @@
 
 namespace decant {
 
+namespace {
+
+bool equal(const char* known, std::string_view piece) {
+  if (piece.size() < 16) return std::memcmp(known, piece.data(), piece.size()) == 0;
+  const auto differ = [&](size_t at) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(known + at));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(piece.data() + at));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(a, b)) != 0xFFFF;
+  };
+  for (size_t at = 0; at + 16 < piece.size(); at += 16)
+    if (differ(at)) return false;
+  return !differ(piece.size() - 16);
+}
+
+}  // namespace
+
 // The arena is not touched before it is used.
 PieceCache::PieceCache()
     : buckets_(new Bucket[kBuckets]()),
@@ -17,7 +33,7 @@ int PieceCache::find_long(const PieceKey& key, int64_t* ids, int64_t& lost) cons
   const LongSlot& slot = bucket.slots[way];
   if (slot.hash != key.hash || slot.length != key.text.size()) return -1;
   const uint32_t* at = &arena_[slot.offset];
-  if (std::memcmp(at + slot.count, key.text.data(), key.text.size()) != 0) return -1;
+  if (!equal(reinterpret_cast<const char*>(at + slot.count), key.text)) return -1;
   for (int i = 0; i < slot.count; i += 4)
     put4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at + i)), ids + i);
   lost += slot.lost;

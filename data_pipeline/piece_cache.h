@@ -1,5 +1,5 @@
-// What byte-pair encoding made of pieces seen before: language repeats itself. Bounded (at most 12 MiB), of one
-// thread and one vocabulary; a full table forgets.
+// What byte-pair encoding made of pieces seen before: language repeats itself. Bounded (at most 12 MiB), of
+// one thread and one vocabulary; a full table forgets.
 //
 // A piece of up to 15 bytes with up to 4 ids is one slot of 32 bytes; two slots are a cache line, and a
 // piece may be in either. Others up to kLongest bytes are a slot that points into an arena, which is filled
@@ -32,7 +32,9 @@ class PieceCache {
   // Writes the piece's ids, and up to 3 more numbers, to `ids`; returns how many there are, or -1 when the
   // piece is not known. Adds to `lost`.
   int find(const PieceKey& key, int64_t* ids, int64_t& lost) const {
-    if (!key.is_short()) return find_long(key, ids, lost);
+    return key.is_short() ? find_short(key, ids, lost) : find_long(key, ids, lost);
+  }
+  int find_short(const PieceKey& key, int64_t* ids, int64_t& lost) const {
     const Bucket* bucket = &buckets_[home(key.hash)];
     unsigned ways = same(*bucket, key.bytes);
     if (ways == 0) {
@@ -77,7 +79,8 @@ class PieceCache {
   // Bit 0, bit 1: the first, the second slot holds these bytes.
   static unsigned same(const Bucket& bucket, __m128i bytes) {
     const auto first = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bucket.slots[0].bytes, bytes)));
-    const auto second = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bucket.slots[1].bytes, bytes)));
+    const auto second =
+        static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bucket.slots[1].bytes, bytes)));
     return (first + 1) >> 16 | (second + 1) >> 16 << 1;
   }
   static void put4(__m128i four, int64_t* ids) {

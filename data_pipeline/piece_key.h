@@ -1,5 +1,5 @@
-// The short byte strings that tokenizers look up: their hash (multiply and fold, 16 bytes a step), and the key
-// of a piece of text.
+// The short byte strings that tokenizers look up: their hash (multiply and fold, 16 bytes a step), and the
+// key of a piece of text.
 #pragma once
 
 #include <emmintrin.h>
@@ -57,30 +57,33 @@ alignas(32) inline constexpr int8_t kFirstBytes[32] = {-1, -1, -1, -1, -1, -1, -
 
 struct PieceKey {
   std::string_view text;
-  uint64_t hash;
-  __m128i bytes;  // of a short piece: its bytes, zeros, and its length in the last byte
+  uint64_t hash = 0;
+  __m128i bytes = {};  // of a short piece: its bytes, zeros, and its length in the last byte
   bool is_short() const { return text.size() < 16; }
 };
 
-// `readable` is the end of the text in which the piece lies.
-inline void make_key(const char* p, size_t size, const char* readable, PieceKey& key) {
+// Of fewer than 16 bytes; `bytes` begins with them.
+inline PieceKey short_key(const char* p, size_t size, __m128i bytes) {
+  PieceKey key;
   key.text = std::string_view(p, size);
-  if (size >= 16) {
-    key.hash = piece_hash(key.text);
-    return;
-  }
-  __m128i bytes;
-  if (readable - p >= 16) {
-    bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    bytes = _mm_and_si128(bytes, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFirstBytes + 16 - size)));
-  } else {
-    alignas(16) char copy[16] = {};
-    std::memcpy(copy, p, size);
-    bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
-  }
+  bytes = _mm_and_si128(bytes, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFirstBytes + 16 - size)));
   key.bytes = _mm_or_si128(bytes, _mm_set_epi64x(static_cast<int64_t>(uint64_t{size} << 56), 0));
   key.hash = piece_hash_short(static_cast<uint64_t>(_mm_cvtsi128_si64(key.bytes)),
                               static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_srli_si128(key.bytes, 8))));
+  return key;
+}
+
+// `readable` is the end of the text in which the piece lies.
+inline void make_key(const char* p, size_t size, const char* readable, PieceKey& key) {
+  if (size >= 16) {
+    key.text = std::string_view(p, size);
+    key.hash = piece_hash(key.text);
+    return;
+  }
+  alignas(16) char copy[16] = {};
+  const bool whole = readable - p >= 16;
+  if (!whole) std::memcpy(copy, p, size);
+  key = short_key(p, size, _mm_loadu_si128(reinterpret_cast<const __m128i*>(whole ? p : copy)));
 }
 
 }  // namespace decant

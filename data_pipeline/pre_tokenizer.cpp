@@ -2,6 +2,7 @@
 
 #include <emmintrin.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -21,10 +22,10 @@ const char* const kDeepSeekV3Patterns[3] = {
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
     " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"};
 
-size_t PreTokenizerStep::cut(std::string_view& text, PieceKey* pieces, size_t room) const {
-  check(cuts() && room > 0, "this pre-tokenizer cuts whole texts only");
-  (void)text, (void)pieces;
-  return 0;
+int64_t PreTokenizerStep::encode(std::string_view text, const Bpe& bpe, std::vector<int64_t>& ids) const {
+  Pieces pieces;
+  split(text, pieces);
+  return bpe.encode(pieces, text.data() + text.size(), ids);
 }
 
 namespace {
@@ -94,6 +95,11 @@ class Reader {
     return classes_[next_code_point(next)];
   }
   bool ends_at(const char* p) const { return p == end; }
+  // End of the Han letters at `p`, or null where there are none.
+  const char* han(const char* p) const {
+    const char* stop = han_letters(p, end);
+    return stop == p ? nullptr : stop;
+  }
   // End of the longest run from `p` of characters with a class in `any`.
   const char* run(const char* p, uint8_t any) const {
     const char* next = p;
@@ -215,34 +221,35 @@ constexpr uint8_t kAscii = kinds(
                   kIfNumber = kinds({kKindNumber}),
                   kBlankEndOrNumber = kBlankOrNumber | kinds({kKindLineEnd}), kAnyKind = 0xFF;
 
+// By the first byte of a piece.
 struct Quick {
-  // By kind, twice: of which kinds the next character must be (0) where the character is a piece by itself,
-  // (1) where the letters after it or from it on are.
-  uint8_t next[8][2];
-  uint8_t letters[8];  // by kind: bit 0, the character is a letter; bit 1, it joins letters after it
+  struct Rule {
+    uint8_t letters = 0;  // bit 0: the byte is a letter; bit 1: it joins letters after it
+    uint8_t alone = 0;    // of which kinds the next byte must be where it is a piece by itself
+  } rules[256];
 };
 
 constexpr Quick quick_rules(uint8_t joins, std::array<uint8_t, 8> alone) {
   Quick quick{};
-  for (size_t kind = 0; kind < 8; ++kind) {
-    quick.next[kind][0] = alone[kind];
-    quick.next[kind][1] = kNotLetter;
-    quick.letters[kind] = static_cast<uint8_t>((kind == kKindLetter ? 1 : 0) | (joins >> kind & 1) << 1);
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const Kind kind = kKinds[byte];
+    quick.rules[byte].letters =
+        static_cast<uint8_t>((kind == kKindLetter ? 1 : 0) | (joins >> kind & 1) << 1);
+    quick.rules[byte].alone = byte < 128 ? alone[kind] : 0;
   }
   return quick;
 }
 
-// The end of the piece at `p`, or null where that takes a closer look. One branch: which kind of piece it is
-// cannot be foreseen.
-[[gnu::always_inline]] inline const char* quick_piece(const Quick& quick, const char* p, const char* end) {
-  if (end - p < 17) return nullptr;
-  const Kind kind = kKinds[static_cast<unsigned char>(*p)];
+// The end of the piece at `p`, at most 15 bytes on, or null where that takes a closer look; 17 bytes are
+// readable. One branch: which kind of piece it is cannot be foreseen.
+[[gnu::always_inline]] inline const char* quick_piece(const Quick& quick, const char* p) {
+  const Quick::Rule rule = quick.rules[static_cast<unsigned char>(*p)];
   const __m128i lower = _mm_or_si128(load16(p), _mm_set1_epi8(32));
   const auto letters = static_cast<unsigned>(_mm_movemask_epi8(within(lower, 'a', 'z')));
-  const unsigned is_word = (letters & quick.letters[kind]) != 0;
-  const auto run = static_cast<unsigned>(std::countr_one(letters | 1));  // 16 at most
-  const char* stop = p + (1 + (-is_word & (run - 1)));
-  return quick.next[kind][is_word] >> kKinds[static_cast<unsigned char>(*stop)] & 1 ? stop : nullptr;
+  const unsigned word = -static_cast<unsigned>((letters & rule.letters) != 0);  // all bits, or none
+  const char* stop = p + std::countr_one((letters & word & 0x7FFF) | 1);
+  const unsigned wanted = (kNotLetter & word) | (rule.alone & ~word);
+  return wanted >> kKinds[static_cast<unsigned char>(*stop)] & 1 ? stop : nullptr;
 }
 
 // A grammar's `next` is the end of the piece that starts at `p`, which is not the end of the text.
@@ -299,6 +306,7 @@ struct Qwen2 {
                                                kNotSpace, kBlankOrNumber, kBlankOrNumber, 0});
   static const char* next(const Reader& r, const char* p) {
     constexpr uint8_t kNotOther = kSpace | kLetter | kNumber;
+    if (const char* han = r.han(p)) return r.letters(han);
     const char *next = p, *after = p;
     const uint8_t c = r.at(p, next);
     if (c & kLetter) return r.letters(next);
@@ -348,6 +356,7 @@ struct DeepSeekV3 {
       next = after;
       return c;
     }
+    const char* text_end() const { return text_.end; }
     // `next` stays where it is at the end only: a character without class has length, too.
     bool ends_at(const char* p) const {
       const char* next = p;
@@ -362,7 +371,8 @@ struct DeepSeekV3 {
       while (p != text_.end) {
         const unsigned char b = static_cast<unsigned char>(*p);
         if (cjk_) {
-          if (b >= 0xE4 && b <= 0xE9) p = han_letters(p, text_.end);
+          if (b < 0xE3 || b > 0xE9) break;
+          if (b != 0xE3) p = han_letters(p, text_.end);
         } else if (b < 0x80) {
           p = ascii_letters(p, text_.end);
           if (p == text_.end || static_cast<unsigned char>(*p) < 0x80) break;
@@ -381,6 +391,7 @@ struct DeepSeekV3 {
 
   static const char* next(const Reader& r, const char* p) {
     const auto b = static_cast<unsigned char>(*p);
+    if (const char* han = r.han(p)) return Segment(r, true).words(han);
     if (is_ascii_letter(*p)) return Segment(r, false).words(p + 1);
     if (b < 0x80 && p + 1 != r.end && is_ascii_letter(p[1])) {
       if (*p == ' ') return Segment(r, false).words(p + 2);
@@ -407,15 +418,15 @@ struct DeepSeekV3 {
   // End of the third pattern's match at `p`, a character of classes `c` that ends at `next`; null without
   // one.
   static const char* match(const Segment& s, const char* p, uint8_t c, const char* next) {
+    if (c & kWord) return s.words(next);
     const char* after = next;
     const uint8_t following = s.at(next, after);
-    if (static_cast<unsigned char>(*p) < 0x80 && (c & kSign) && after != next && is_ascii_letter(*next)) {
-      while (after != next && is_ascii_letter(*next)) next = after, s.at(next, after);
-      return next;
+    if (c & kSign) {
+      if (static_cast<unsigned char>(*p) >= 0x80 || !(following & kLetter) || !is_ascii_letter(*next))
+        return following & (kSign | kLineEnd) ? lines(s, s.run(next, kSign)) : next;
+      return ascii_letters(next, s.text_end());
     }
-    if (c & kWord) return s.words(next);
-    if (!(c & (kLineEnd | kSign)) && (following & kWord)) return s.words(after);
-    if (c & kSign) return lines(s, s.run(next, kSign));
+    if (!(c & kLineEnd) && (following & kWord)) return s.words(after);
     if (*p == ' ' && (following & kSign)) return lines(s, s.run(after, kSign));
     if (!(c & kSpace)) return nullptr;
     const char* stop = s.run(next, kSpace);
@@ -431,24 +442,51 @@ class Scanner final : public PreTokenizerStep {
   void split(std::string_view text, Pieces& pieces) const override {
     const Reader r(classes_, text.data() + text.size());
     for (const char *p = text.data(), *stop; p != r.end; p = stop) {
-      stop = quick_piece(Grammar::kQuick, p, r.end);
+      stop = r.end - p >= 17 ? quick_piece(Grammar::kQuick, p) : nullptr;
       if (stop == nullptr) stop = Grammar::next(r, p);
       pieces.emplace_back(p, static_cast<size_t>(stop - p));
     }
   }
-  bool cuts() const override { return true; }
-  size_t cut(std::string_view& text, PieceKey* pieces, size_t room) const override {
+
+  // Cutting and looking up in one loop, since the one waits for the last piece's end while the other
+  // computes; a piece is looked up some pieces after its place in the cache was asked for.
+  int64_t encode(std::string_view text, const Bpe& bpe, std::vector<int64_t>& ids) const override {
+    constexpr size_t kAhead = 4, kRoom = 1024;
+    PieceCache& cache = bpe.cache();
     const Reader r(classes_, text.data() + text.size());
-    const char* p = text.data();
-    size_t count = 0;
-    while (count < room && p != r.end) {
-      const char* stop = quick_piece(Grammar::kQuick, p, r.end);
-      if (stop == nullptr) stop = Grammar::next(r, p);
-      make_key(p, static_cast<size_t>(stop - p), r.end, pieces[count++]);
-      p = stop;
+    PieceKey keys[kAhead];
+    int64_t known[kRoom], *out = known, lost = 0;
+    const auto flush = [&] {
+      ids.insert(ids.end(), known, out);
+      out = known;
+    };
+    const auto look_up = [&](const PieceKey& key) {
+      const int count = cache.find(key, out, lost);
+      if (count >= 0) [[likely]] {
+        out += count;
+        if (out > known + kRoom - PieceCache::kMostIds - 3) flush();
+      } else {
+        flush();
+        lost += bpe.encode_unknown(key, cache, ids);
+      }
+    };
+    size_t cut = 0;
+    for (const char *p = text.data(), *stop; p != r.end; p = stop) {
+      PieceKey& key = keys[cut % kAhead];
+      if (cut >= kAhead) look_up(key);
+      ++cut;
+      stop = r.end - p >= 17 ? quick_piece(Grammar::kQuick, p) : nullptr;
+      if (stop != nullptr) {
+        key = short_key(p, static_cast<size_t>(stop - p), load16(p));
+      } else {
+        stop = Grammar::next(r, p);
+        make_key(p, static_cast<size_t>(stop - p), r.end, key);
+      }
+      cache.prefetch(key);
     }
-    text.remove_prefix(static_cast<size_t>(p - text.data()));
-    return count;
+    for (size_t i = cut - std::min(cut, kAhead); i < cut; ++i) look_up(keys[i % kAhead]);
+    flush();
+    return lost;
   }
 
  private:

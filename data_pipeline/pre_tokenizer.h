@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data_pipeline/piece_key.h"
+#include "data_pipeline/bpe.h"
 
 namespace decant {
 
@@ -22,11 +22,8 @@ class PreTokenizerStep {
   virtual ~PreTokenizerStep() = default;
   // Appends the pieces of `text`.
   virtual void split(std::string_view text, Pieces& pieces) const = 0;
-  // Whether cut() is there.
-  virtual bool cuts() const { return false; }
-  // The same by and by, with keys: the first pieces of `text`, at most `room`, are taken off its front;
-  // returns how many.
-  virtual size_t cut(std::string_view& text, PieceKey* pieces, size_t room) const;
+  // Cuts and encodes in one pass; appends the ids and returns the number of bytes without a token.
+  virtual int64_t encode(std::string_view text, const Bpe& bpe, std::vector<int64_t>& ids) const;
 };
 
 // The regular expression of GPT-2 (ByteLevel with use_regex), each run of it a piece.

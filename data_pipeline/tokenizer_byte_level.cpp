@@ -145,15 +145,7 @@ class ByteLevelTokenizer final : public Tokenizer {
   }
 
   int64_t encode_text(std::string_view text, std::vector<int64_t>& ids) const {
-    if (steps_.size() == 1 && steps_[0]->cuts() && !add_prefix_space_) {
-      PieceKey pieces[kPiecesAtOnce];
-      int64_t lost = 0;
-      while (!text.empty()) {
-        const size_t count = steps_[0]->cut(text, pieces, kPiecesAtOnce);
-        lost += bpe_.encode(pieces, count, ids);
-      }
-      return lost;
-    }
+    if (steps_.size() == 1 && !add_prefix_space_) return steps_[0]->encode(text, bpe_, ids);
     thread_local Pieces pieces, finer;
     pieces.assign(1, text);
     std::string changed;
@@ -172,18 +164,8 @@ class ByteLevelTokenizer final : public Tokenizer {
       for (const std::string_view piece : pieces) steps_[s]->split(piece, finer);
       pieces.swap(finer);
     }
-    int64_t lost = 0;
-    PieceKey keys[kPiecesAtOnce];
-    for (size_t done = 0; done < pieces.size();) {
-      size_t count = 0;
-      for (; count < kPiecesAtOnce && done < pieces.size(); ++done)
-        make_key(pieces[done].data(), pieces[done].size(), text.data() + text.size(), keys[count++]);
-      lost += bpe_.encode(keys, count, ids);
-    }
-    return lost;
+    return bpe_.encode(pieces, text.data() + text.size(), ids);
   }
-
-  static constexpr size_t kPiecesAtOnce = 64;
 
   Bpe bpe_;
   TokenTable others_;  // added tokens, and what of the vocabulary is not of the byte alphabet

@@ -161,9 +161,7 @@ TEST(Tokenizer, RoundTripOfRandomBytes) {
 
 std::vector<int64_t> encode_piece(const Bpe& bpe, const std::string& piece) {
   std::vector<int64_t> ids;
-  PieceKey key;
-  make_key(piece.data(), piece.size(), piece.data() + piece.size(), key);
-  bpe.encode(&key, 1, ids);
+  bpe.encode(Pieces{piece}, piece.data() + piece.size(), ids);
   return ids;
 }
 
@@ -539,6 +537,49 @@ TEST(TokenizeLines, OneArrayALine) {
   EXPECT_EQ(run("\"\xff\""), run("\"\uFFFD\""));
   for (const char* bad : {"{}", "", "\"a", "\"a\" b", "\"\\x\"", "\"\\u12\"", "\"a\tb\"", "7"})
     EXPECT_ERROR(run(std::string("\"ok\"\n") + bad + "\n"), "line 2: expected one JSON string");
+  // Escapes and ends at every place of what is read at once; lines longer than a block; no last line end.
+  for (size_t before = 0; before < 40; ++before) {
+    const std::string text(before, 'o');
+    const std::string ids = run("\"" + text + "\\n" + text + "\"");
+    EXPECT_EQ(ids, run("\"" + text + "\\u000a" + text + "\"\n"));
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), ','), 2 * static_cast<int>(before));
+    EXPECT_ERROR(run("\"" + text + "\x01\""), "line 1: expected one JSON string");
+    EXPECT_ERROR(run("\"" + text), "without its closing quotation mark");
+  }
+  const std::string lengthy = run("\"" + std::string(3 << 20, 'o') + "\"\n\"o\"");
+  EXPECT_EQ(lengthy.size(), (3u << 20) * 5 + 7);
+  EXPECT_EQ(lengthy.substr(lengthy.size() - 10), "11]\n[111]\n");
+}
+
+TEST(TokenizeLines, AndBack) {
+  const auto tokenizer = open(byte_vocabulary());
+  const auto run = [&](const std::string& text) {
+    std::istringstream in(text);
+    std::ostringstream out;
+    detokenize_lines(*tokenizer, in, out);
+    return out.str();
+  };
+  EXPECT_EQ(run("[]\n [ 259 ,261]\r\n[97, 10, 34, 92, 1, 127]\n[228, 189, 160, 228, 189]"),
+            "\"\"\n\"hello<|a|>\"\n\"a\\n\\\"\\\\\\u0001\x7f\"\n\"\u4f60\ufffd\"\n");
+  for (const char* bad : {"", "7", "[", "[1", "[1,]", "[1 2]", "[-1]", "[1.5]", "[1e2]", "[01]", "[\"1\"]",
+                          "[1] x", "[null]", "{}"})
+    EXPECT_ERROR(run(std::string("[1]\n") + bad + "\n"), "line 2: expected one JSON array of ids");
+  EXPECT_ERROR(run("[1]\n[263]\n"), "line 2: there is no token 263; ids go from 0 to 262");
+  EXPECT_ERROR(run("[99999999999999999999]"), "line 1: there is no token");
+}
+
+// Every id's digits, and every text's way there and back.
+TEST(TokenizeLines, RoundTrip) {
+  const auto tokenizer = open(byte_vocabulary());
+  uint64_t state = 5;
+  std::string texts, ids;
+  for (int i = 0; i < 300; ++i) texts += Json(random_text(state)).dump() + "\n";
+  std::istringstream in(texts);
+  std::ostringstream out, back;
+  EXPECT_EQ(tokenize_lines(*tokenizer, SpecialMode::kMatch, in, out), 0);
+  std::istringstream again(out.str());
+  detokenize_lines(*tokenizer, again, back);
+  EXPECT_EQ(back.str(), texts);
 }
 
 }  // namespace
