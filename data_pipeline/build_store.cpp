@@ -14,9 +14,9 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/run_directory.h"
+#include "data_pipeline/attributes.h"
 #include "data_pipeline/corpus_store.h"
-#include "data_pipeline/dedup.h"
-#include "data_pipeline/language.h"
+#include "data_pipeline/decisions.h"
 #include "data_pipeline/make_documents.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/pii.h"
@@ -52,10 +52,6 @@ PiiCounts replace_people(Conversation& c, const std::string& key) {
   return counts;
 }
 
-std::array<uint64_t, 2> hash_of_hex(const std::string& hex) {
-  return {std::stoull(hex.substr(0, 16), nullptr, 16), std::stoull(hex.substr(16, 16), nullptr, 16)};
-}
-
 uint16_t month_of(const std::string& period) {
   return static_cast<uint16_t>(12 * std::stoi(period.substr(0, 4)) + std::stoi(period.substr(5, 2)) - 1);
 }
@@ -82,7 +78,9 @@ class RecordWorker {
         job_(job),
         key_(corpus_secret(config)),
         normalizer_(config.normalize),
-        erased_(job.erasure) {
+        erased_(job.erasure),
+        index_(decontamination_index(config, job.base_folder)),
+        tools_([&config] { return Tools(config.duplicates.compare); }) {
     if (erased_.records.empty()) digests_.resize(job.files.size());
     for (size_t i = digests_.size(); i < job.files.size(); ++i)
       digests_.push_back(digest_path(job.files[i].path));
@@ -94,7 +92,7 @@ class RecordWorker {
     start.row.byte_offset = raw.source.byte_offset;
     start.row.line = raw.source.line;
     if (erased_.has_record(digests_[file], raw.source.byte_offset)) return;
-    ParsedRecord parsed = parsers_.local().parse(raw);
+    ParsedRecord parsed = tools_.local().parser.parse(raw);
     if (!parsed.reason.empty()) {
       start.reason = std::move(parsed.reason);
       start.text = std::move(parsed.text);
@@ -133,7 +131,10 @@ class RecordWorker {
     if (!cleaned.reason.empty())
       return quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
 
-    out.row.content_key = hash_of_hex(duplicate_key(c));
+    Tools& tools = tools_.local();
+    Attributes attributes = tools.meter.measure(c);
+    out.row.content_key = attributes.exact_key;
+    attributes.language.copy(out.row.language.data(), out.row.language.size());
     out.row.split_rank = split_rank(config_.split_salt, c.tenant, c.customer, c.id);
     out.row.messages = static_cast<uint32_t>(c.messages.size());
     for (const Message& message : c.messages)
@@ -143,10 +144,13 @@ class RecordWorker {
       out.row.pii = {static_cast<uint32_t>(counts.email), static_cast<uint32_t>(counts.mobile),
                      static_cast<uint32_t>(counts.id_card)};
     }
-    LanguageEvidence evidence;
-    for (const Message& message : c.messages) evidence.add(message.content);
-    const std::string_view language = evidence.language().code;
-    language.copy(out.row.language.data(), out.row.language.size());
+    append_attributes_row(attributes, out.attributes);
+    if (config_.duplicates.near) sketch(c, tools, out);
+    if (index_ != nullptr) {
+      std::vector<std::string_view> texts;
+      for (const Message& message : c.messages) texts.push_back(message.content);
+      index_->scan(c.tenant, texts, tools.scratch, out.hits);
+    }
     out.json = conversation_json(c).dump();
     if (const char* what = not_renderable(c))
       return quarantine(Stage::kRender, "not_renderable",
@@ -158,6 +162,23 @@ class RecordWorker {
     out.loss_weight = std::move(made.loss_weight);
     out.row.target_tokens = static_cast<uint32_t>(made.target_tokens);
     out.row.target_bytes = static_cast<uint32_t>(made.target_bytes);
+  }
+
+  // What one thread works with.
+  struct Tools {
+    explicit Tools(const NearDuplicateConfig& compare) : sketcher(compare) {}
+    RecordParser parser;
+    AttributeMeter meter;
+    Sketcher sketcher;
+    DecontaminationIndex::Scratch scratch;
+  };
+
+  static void sketch(const Conversation& c, Tools& tools, StoredRecord& out) {
+    const std::vector<std::string> texts = duplicate_texts(c);
+    const std::vector<std::string_view> views(texts.begin(), texts.end());
+    const Sketch sketch = tools.sketcher.sketch(views);
+    out.row.shingles = static_cast<uint32_t>(sketch.shingles.size());
+    if (!sketch.shingles.empty()) out.band_keys.assign(sketch.band_keys.begin(), sketch.band_keys.end());
   }
 
   static void keep_record(const RawRecord& raw, StoredRecord& out) {
@@ -175,7 +196,8 @@ class RecordWorker {
   TextNormalizer normalizer_;
   const Erasure& erased_;
   std::vector<std::string> digests_;  // of the files, where records of them are erased
-  mutable tbb::enumerable_thread_specific<RecordParser> parsers_;
+  std::unique_ptr<DecontaminationIndex> index_;
+  mutable tbb::enumerable_thread_specific<Tools> tools_;
 };
 
 // Some records in a row on their way through the pipeline.
@@ -272,6 +294,7 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
   text += job.tokenizer->sha256() + "\n" + job.chat_template->sha256() + "\n";
   // Not the key of the surrogates, but a digest that does not give it away.
   if (config.replace_pii) text += sha256_hex("decant pii key " + sha256_hex(corpus_secret(config))) + "\n";
+  for (const fs::path& file : evaluation_files(config, job.base_folder)) text += digest_path(file) + "\n";
   for (const InputFile& input : job.files) {
     const std::string digest = digest_path(input.path);
     text += digest + " " + input.name + "\n";

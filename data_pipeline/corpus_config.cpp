@@ -44,7 +44,19 @@ std::string store_settings(const CorpusConfig& config) {
     if (sizeof...(neutral) == 0 && !later && !unused)
       text += name + ":" + write_value(value, 0, false) + "\n";
   });
+  // Of near-duplicates only the sketches are stored.
+  if (config.duplicates.near) {
+    const NearDuplicateConfig& compare = config.duplicates.compare;
+    text += concat("sketches: ", compare.bands, " x ", compare.rows, "\n", config_key(compare.shingles));
+  }
   return text;
+}
+
+std::vector<std::filesystem::path> evaluation_files(const CorpusConfig& config,
+                                                    const std::filesystem::path& base_folder) {
+  std::vector<std::filesystem::path> files;
+  for (const EvaluationSetConfig& set : config.decontaminate.sets) files.push_back(base_folder / set.path);
+  return files;
 }
 
 }  // namespace decant

@@ -8,7 +8,10 @@
 
 #include "core/config.h"
 #include "data_pipeline/contract.h"
+#include "data_pipeline/decontaminate.h"
+#include "data_pipeline/filter_rules.h"
 #include "data_pipeline/inputs.h"
+#include "data_pipeline/near_duplicates.h"
 #include "data_pipeline/normalize_config.h"
 #include "data_pipeline/source_config.h"
 
@@ -19,6 +22,21 @@ template <>
 struct EnumNames<TooLong> {
   static constexpr std::pair<TooLong, const char*> values[] = {{TooLong::kQuarantine, "quarantine"},
                                                                {TooLong::kSplitAtTurn, "split_at_turn"}};
+};
+
+struct DuplicatesConfig {
+  bool near = true;
+  NearDuplicateConfig compare;
+  std::string index;
+
+  static void visit(auto& c, auto&& field) {
+    field("near", c.near, "also documents that are nearly the same, not only exact duplicates");
+    field("compare", c.compare, "what is nearly the same");
+    field("index", c.index,
+          "folder that knows the documents of earlier months, so that they are not learned twice; empty: the "
+          "month "
+          "alone");
+  }
 };
 
 struct CorpusConfig {
@@ -33,6 +51,9 @@ struct CorpusConfig {
   std::string template_name = "model";
   bool replace_pii = true;
   std::string pii_key_env = "DECANT_PII_KEY";
+  FilterConfig filter;
+  DuplicatesConfig duplicates;
+  DecontaminateConfig decontaminate;
   ContractConfig contract;
 
   static void visit(auto& c, auto&& field) {
@@ -51,6 +72,9 @@ struct CorpusConfig {
     field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
     field("pii_key_env", c.pii_key_env,
           "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
+    field("filter", c.filter, "which documents are left out for what they look like");
+    field("duplicates", c.duplicates, "which documents are left out for being like another");
+    field("decontaminate", c.decontaminate, "evaluation sets that must not be learned from");
     field("contract", c.contract,
           "what must hold before anything is trained; a broken bound is exit status 3");
   }
@@ -59,6 +83,10 @@ struct CorpusConfig {
 
 // The files of `inputs` and then of `sources`.
 std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder);
+
+// The files of the evaluation sets.
+std::vector<std::filesystem::path> evaluation_files(const CorpusConfig& config,
+                                                    const std::filesystem::path& base_folder);
 
 // The settings that decide what the store holds, as text for its key. Those that only the decisions and the
 // packing read are left out, so that a changed threshold does not read the inputs again.

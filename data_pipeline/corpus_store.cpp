@@ -24,7 +24,7 @@ constexpr size_t kRowsAtOnce = 4096;
 struct BlockHead {
   std::array<char, 8> magic = kMagic;
   uint32_t version = kVersion, row_bytes = sizeof(StoreRow);
-  uint64_t index = 0, rows = 0, name_bytes = 0, data_bytes = 0;
+  uint64_t index = 0, rows = 0, name_bytes = 0, fact_bytes = 0, data_bytes = 0;
   StorePosition end;
   uint64_t digest = 0;
 };
@@ -34,8 +34,9 @@ std::string_view bytes_of(const T* values, size_t count) {
   return {reinterpret_cast<const char*>(values), count * sizeof(T)};
 }
 
-uint64_t block_digest(std::string_view names, std::string_view rows, std::string_view data) {
-  return xxh3_64(data, xxh3_64(rows, xxh3_64(names)));
+uint64_t block_digest(std::string_view names, std::string_view rows, std::string_view facts,
+                      std::string_view data) {
+  return xxh3_64(data, xxh3_64(facts, xxh3_64(rows, xxh3_64(names))));
 }
 
 std::string block_name(uint64_t index) {
@@ -77,9 +78,10 @@ BlockHead read_head(const fs::path& path, uint64_t index, std::vector<std::strin
   bool whole = ::pread(file, &head, sizeof head, 0) == static_cast<ssize_t>(sizeof head);
   const uint64_t size = fs::file_size(path);
   whole = whole && head.magic == kMagic && head.version == kVersion && head.row_bytes == sizeof(StoreRow) &&
-          head.index == index && head.name_bytes <= size && head.data_bytes <= size &&
-          head.rows <= size / sizeof(StoreRow) &&
-          sizeof head + head.name_bytes + head.rows * sizeof(StoreRow) + head.data_bytes == size;
+          head.index == index && head.name_bytes <= size && head.fact_bytes <= size &&
+          head.data_bytes <= size && head.rows <= size / sizeof(StoreRow) &&
+          sizeof head + head.name_bytes + head.rows * sizeof(StoreRow) + head.fact_bytes + head.data_bytes ==
+              size;
   if (whole) {
     name_bytes.resize(head.name_bytes);
     whole = ::pread(file, name_bytes.data(), name_bytes.size(), sizeof head) ==
@@ -95,6 +97,17 @@ uint64_t bytes_of_document(const StoreRow& row) {
   const uint64_t lengths = row.parts > 1 ? uint64_t{4} * row.parts : 0;
   return uint64_t{row.id_bytes} + row.json_bytes + row.text_bytes + row.record_bytes + lengths +
          uint64_t{5} * row.tokens;
+}
+
+uint64_t bytes_of_facts(const StoreRow& row) {
+  return uint64_t{row.id_bytes} + row.attribute_bytes + uint64_t{4} * row.band_keys +
+         sizeof(NgramHit) * uint64_t{row.hits};
+}
+
+StoredFacts facts_of(const StoreRow& row, std::string_view facts) {
+  const std::string_view mine = facts.substr(row.facts, bytes_of_facts(row));
+  return {row, mine.substr(0, row.id_bytes), mine.substr(row.id_bytes, row.attribute_bytes),
+          mine.substr(uint64_t{row.id_bytes} + row.attribute_bytes)};
 }
 
 uint32_t narrow(uint64_t size) {
@@ -135,6 +148,13 @@ void StoreChunk::add(const StoredRecord& r) {
   row.record_bytes = narrow(r.record.size());
   row.parts = narrow(r.part_tokens.size());
   row.tokens = narrow(r.tokens.size());
+  row.attribute_bytes = narrow(r.attributes.size());
+  row.band_keys = narrow(r.band_keys.size());
+  row.hits = narrow(r.hits.size());
+  row.facts = facts.size();
+  facts.append(r.id).append(r.attributes);
+  facts += bytes_of(r.band_keys.data(), r.band_keys.size());
+  facts += bytes_of(r.hits.data(), r.hits.size());
   row.longest_part =
       r.part_tokens.empty() ? 0 : *std::max_element(r.part_tokens.begin(), r.part_tokens.end());
   data.append(r.id).append(r.json).append(r.text).append(r.record);
@@ -177,9 +197,11 @@ void StoreWriter::append(StoreChunk&& chunk) {
   for (StoreRow& row : chunk.rows) {
     row.tenant = index[row.tenant];
     row.reason = index[row.reason];
+    row.facts += facts_.size();
     row.data += data_.size();
   }
   rows_.insert(rows_.end(), chunk.rows.begin(), chunk.rows.end());
+  facts_ += chunk.facts;
   data_ += chunk.data;
   position_ = chunk.end;
   input_bytes_ += chunk.input_bytes;
@@ -198,19 +220,22 @@ void StoreWriter::close_block() {
   head.index = blocks_;
   head.rows = rows_.size();
   head.name_bytes = names.size();
+  head.fact_bytes = facts_.size();
   head.data_bytes = data_.size();
   head.end = position_;
-  head.digest = block_digest(names, rows, data_);
+  head.digest = block_digest(names, rows, facts_, data_);
   AtomicFile file(folder_ / block_name(blocks_));
   file.write(bytes_of(&head, 1));
   file.write(names);
   file.write(rows);
+  file.write(facts_);
   file.write(data_);
   file.commit();
   digests_.push_back(digest_text(head.digest));
   ++blocks_;
   documents_ += rows_.size();
   rows_.clear();
+  facts_.clear();
   data_.clear();
   new_names_.clear();
   input_bytes_ = 0;
@@ -257,14 +282,19 @@ uint64_t remove_documents(const fs::path& folder, const std::function<bool(const
     std::vector<StoreRow> rows(head.rows);
     std::memcpy(rows.data(), bytes.data() + sizeof head + head.name_bytes, rows.size() * sizeof(StoreRow));
     const std::string_view data = std::string_view(bytes).substr(bytes.size() - head.data_bytes);
-    if (block_digest(name_bytes, bytes_of(rows.data(), rows.size()), data) != head.digest)
+    const std::string_view facts =
+        std::string_view(bytes).substr(bytes.size() - head.data_bytes - head.fact_bytes, head.fact_bytes);
+    if (block_digest(name_bytes, bytes_of(rows.data(), rows.size()), facts, data) != head.digest)
       damaged(path, "its bytes do not have its digest");
     std::vector<StoreRow> left;
-    std::string left_data;
+    std::string left_facts, left_data;
     for (StoreRow row : rows) {
       if (gone(row)) continue;
       const std::string_view document = data.substr(row.data, bytes_of_document(row));
+      const std::string_view beside = facts.substr(row.facts, bytes_of_facts(row));
+      row.facts = left_facts.size();
       row.data = left_data.size();
+      left_facts += beside;
       left_data += document;
       left.push_back(row);
     }
@@ -272,12 +302,14 @@ uint64_t remove_documents(const fs::path& folder, const std::function<bool(const
     if (rewritten++ == 0) fs::remove(folder / "store.json");  // it names the blocks as they were
     const std::string_view row_bytes = bytes_of(left.data(), left.size());
     head.rows = left.size();
+    head.fact_bytes = left_facts.size();
     head.data_bytes = left_data.size();
-    head.digest = block_digest(name_bytes, row_bytes, left_data);
+    head.digest = block_digest(name_bytes, row_bytes, left_facts, left_data);
     AtomicFile file(path);
     file.write(bytes_of(&head, 1));
     file.write(name_bytes);
     file.write(row_bytes);
+    file.write(left_facts);
     file.write(left_data);
     file.commit();
   }
@@ -302,7 +334,9 @@ StoreReader::StoreReader(const fs::path& folder) {
     block.first = documents_;
     block.rows = head.rows;
     block.rows_at = sizeof head + head.name_bytes;
-    block.data_at = block.rows_at + head.rows * sizeof(StoreRow);
+    block.facts_at = block.rows_at + head.rows * sizeof(StoreRow);
+    block.fact_bytes = head.fact_bytes;
+    block.data_at = block.facts_at + head.fact_bytes;
     block.data_bytes = head.data_bytes;
     block.digest = head.digest;
     documents_ += head.rows;
@@ -340,8 +374,9 @@ void StoreReader::read(size_t block, uint64_t at, char* to, uint64_t size) const
 
 void StoreReader::check_row(const StoreRow& row, const Block& block) const {
   const uint64_t bytes = bytes_of_document(row);
-  if (bytes > block.data_bytes || row.data > block.data_bytes - bytes || row.tenant >= names_.size() ||
-      row.reason >= names_.size())
+  const uint64_t facts = bytes_of_facts(row);
+  if (bytes > block.data_bytes || row.data > block.data_bytes - bytes || facts > block.fact_bytes ||
+      row.facts > block.fact_bytes - facts || row.tenant >= names_.size() || row.reason >= names_.size())
     damaged(block.path, "a row points beyond the data");
 }
 
@@ -361,19 +396,51 @@ void StoreReader::each_row(const std::function<void(uint64_t, const StoreRow&)>&
   }
 }
 
+void StoreReader::each_facts(const std::function<void(uint64_t, const StoredFacts&)>& work) const {
+  std::vector<StoreRow> rows;
+  std::string facts;
+  for (size_t b = 0; b < blocks_.size(); ++b) {
+    const Block& block = blocks_[b];
+    rows.resize(block.rows);
+    facts.resize(block.fact_bytes);
+    read(b, block.rows_at, reinterpret_cast<char*>(rows.data()), rows.size() * sizeof(StoreRow));
+    read(b, block.facts_at, facts.data(), facts.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      check_row(rows[i], block);
+      work(block.first + i, facts_of(rows[i], facts));
+    }
+  }
+}
+
+std::vector<uint32_t> StoredFacts::band_keys() const {
+  std::vector<uint32_t> keys(row.band_keys);
+  std::memcpy(keys.data(), keys_and_hits.data(), keys.size() * sizeof(uint32_t));
+  return keys;
+}
+
+DocumentScan StoredFacts::hits() const {
+  DocumentScan scan(row.hits);
+  if (row.hits > 0)
+    std::memcpy(scan.data(), keys_and_hits.data() + row.band_keys * sizeof(uint32_t),
+                scan.size() * sizeof(NgramHit));
+  return scan;
+}
+
 void StoreReader::each(const std::function<void(uint64_t, const StoredDocument&)>& work) const {
-  std::string names, data;
+  std::string names, facts, data;
   std::vector<StoreRow> rows;
   StoredDocument document;
   for (size_t b = 0; b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     names.resize(block.rows_at - sizeof(BlockHead));
     rows.resize(block.rows);
+    facts.resize(block.fact_bytes);
     data.resize(block.data_bytes);
     read(b, sizeof(BlockHead), names.data(), names.size());
     read(b, block.rows_at, reinterpret_cast<char*>(rows.data()), rows.size() * sizeof(StoreRow));
+    read(b, block.facts_at, facts.data(), facts.size());
     read(b, block.data_at, data.data(), data.size());
-    if (block_digest(names, bytes_of(rows.data(), rows.size()), data) != block.digest)
+    if (block_digest(names, bytes_of(rows.data(), rows.size()), facts, data) != block.digest)
       damaged(block.path, "its bytes do not have its digest");
     for (size_t i = 0; i < rows.size(); ++i) {
       check_row(rows[i], block);

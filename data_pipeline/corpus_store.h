@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "data_pipeline/decontaminate.h"
 
 namespace decant {
 
@@ -48,7 +49,7 @@ struct StoreRow {
   std::array<uint64_t, 2> customer_key{};  // customer_tag of erasure.h; 0 where there is none
   double split_rank = 0;                   // in [0, 1): held out where it is less than the fraction
   uint64_t byte_offset = 0, line = 0;      // of the record in its file
-  uint64_t data = 0;                       // offset in the block's data
+  uint64_t facts = 0, data = 0;            // offsets in the block's
   uint64_t digest = 0;                     // XXH3 of the document's bytes there
   uint32_t file = 0;                       // index among the inputs
   uint32_t tenant = 0, reason = 0;         // names; reason 0: none
@@ -57,6 +58,7 @@ struct StoreRow {
   uint32_t tokens = 0, target_tokens = 0, target_bytes = 0;  // of all parts
   uint32_t longest_part = 0;                                 // tokens
   uint32_t messages = 0, merged = 0, trimmed = 0;
+  uint32_t attribute_bytes = 0, band_keys = 0, shingles = 0, hits = 0;  // of the facts
   uint32_t content_bytes = 0;      // of all messages' text; of the record where it was too large to keep
   uint16_t period = 0;             // 12 * year + month - 1
   Stage stage = Stage::kRead;      // of the reason
@@ -64,15 +66,28 @@ struct StoreRow {
   std::array<char, 4> language{};  // ISO 639-1, padded with NUL
   std::array<uint32_t, kStorePiiKinds> pii{};  // replaced, by kind
 };
-static_assert(sizeof(StoreRow) % 8 == 0);
+static_assert(sizeof(StoreRow) == 312);  // no holes: every byte is written
 
 // One record on its way into the store. Of the row, what strings and vectors say is filled in by add().
 struct StoredRecord {
   StoreRow row;
   std::string tenant, reason, text, id, json;
   std::string_view record;  // kept for the quarantine
+  std::string attributes;
+  std::vector<uint32_t> band_keys;
+  DocumentScan hits;
   std::vector<uint32_t> part_tokens, tokens;
   std::vector<uint8_t> loss_weight;
+};
+
+// A row with what decisions read beside it.
+struct StoredFacts {
+  const StoreRow& row;
+  std::string_view id, attributes;
+  std::string_view keys_and_hits;
+
+  std::vector<uint32_t> band_keys() const;
+  DocumentScan hits() const;
 };
 
 // What id_key is made by.
@@ -87,7 +102,7 @@ struct StorePosition {
 struct StoreChunk {
   std::vector<StoreRow> rows;
   std::vector<std::string> names;
-  std::string data;
+  std::string facts, data;
   StorePosition end;
   uint64_t input_bytes = 0;
 
@@ -119,7 +134,7 @@ class StoreWriter {
   // Of the open block.
   std::vector<std::string> new_names_;
   std::vector<StoreRow> rows_;
-  std::string data_;
+  std::string facts_, data_;
   uint64_t input_bytes_ = 0;
 };
 
@@ -161,6 +176,7 @@ class StoreReader {
   size_t blocks() const { return blocks_.size(); }
 
   void each_row(const std::function<void(uint64_t index, const StoreRow&)>& work) const;
+  void each_facts(const std::function<void(uint64_t index, const StoredFacts&)>& work) const;
   // Every document with its bytes, block by block; digests are compared.
   void each(const std::function<void(uint64_t index, const StoredDocument&)>& work) const;
   // One document; neighbours are cheapest in rising order.
@@ -169,7 +185,8 @@ class StoreReader {
  private:
   struct Block {
     std::filesystem::path path;
-    uint64_t first = 0, rows = 0, rows_at = 0, data_at = 0, data_bytes = 0, digest = 0;
+    uint64_t first = 0, rows = 0, rows_at = 0, facts_at = 0, fact_bytes = 0, data_at = 0, data_bytes = 0;
+    uint64_t digest = 0;
   };
   const Block& block_of(uint64_t index) const;
   int open(size_t block) const;

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOutputs[] = {"conversations",    "shards",           "decisions.bin", "ledger.sqlite",
-                                    "quarantine.jsonl", "duplicates.jsonl", "contract.json"};
+                                    "quarantine.jsonl", "duplicates.jsonl", "dropped.jsonl", "contract.json"};
 
 // Small and large files by relative path, sorted.
 Json digests_below(const fs::path& folder) {

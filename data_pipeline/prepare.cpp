@@ -53,12 +53,13 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
   fs::create_directories(folder);
   remove_temporaries(folder);
   const auto fact = [&](const char* name) { return store.facts().at(name).get<std::string>(); };
-  const std::string key = sha256_hex(concat("version ", kCorpusVersion, "\n", fact("key"), "\n",
-                                            fact("erasure_sha256"), "\n", config_key(config)));
+  const std::string key =
+      sha256_hex(concat("version ", kCorpusVersion, "\n", fact("key"), "\n", fact("erasure_sha256"), "\n",
+                        earlier_months_digest(config, job), "\n", config_key(config)));
   claim_folder(folder, key);
   Decisions decisions;
   if (!Decisions::load(folder / "decisions.bin", key, decisions) || decisions.size() != store.documents()) {
-    decisions = decide(config, store);
+    decisions = decide(config, job, store, folder);
     decisions.save(folder / "decisions.bin", key);
   }
   if (!fs::exists(folder / "ledger.sqlite")) write_lists(store, decisions, config.sequence_length, folder);
@@ -71,8 +72,9 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
   Json counts = write_sides(store, decisions, header, folder);
   check(counts["train"].get<int64_t>() > 0, "corpus: no conversation is left to train on: of ",
         store.documents(), " records ", counts["quarantined"].dump(), " are quarantined, ",
-        counts["duplicate"].get<int64_t>(), " are duplicates, ", counts["held_out"].get<int64_t>(),
-        " are held out");
+        counts["dropped"].dump(), " are left out, ",
+        counts["duplicate"].get<int64_t>() + counts["near_duplicate"].get<int64_t>(), " are duplicates, ",
+        counts["held_out"].get<int64_t>(), " are held out");
   const Json contract =
       measure_contract(config, store, decisions, job, counts, job.base_folder / config.contract.previous);
   write_json(folder / "contract.json", contract);

@@ -62,11 +62,24 @@ std::string decided_text(const StoreRow& row, const std::string& reason, int64_t
   return {};
 }
 
-Json duplicate_line(const StoreReader& store, const StoredDocument& document, uint64_t kept) {
+Json duplicate_line(const StoreReader& store, const StoredDocument& document, const Decision& decision,
+                    const std::string& reason, const std::string& detail) {
   Json line = position_json(store, document.row());
   line["tenant"] = store.name(document.row().tenant);
   line["id"] = document.id();
-  line["kept"] = store.get(kept).id();
+  line["kept"] = decision.kept_instead == kNoDocument ? Json() : Json(store.get(decision.kept_instead).id());
+  line["kind"] = reason;
+  if (!detail.empty()) line["detail"] = detail;
+  return line;
+}
+
+Json dropped_line(const StoreReader& store, const StoredDocument& document, const std::string& reason,
+                  const std::string& detail) {
+  Json line = position_json(store, document.row());
+  line["tenant"] = store.name(document.row().tenant);
+  line["id"] = document.id();
+  line["reason"] = reason;
+  if (!detail.empty()) line["detail"] = detail;
   return line;
 }
 
@@ -98,7 +111,8 @@ const char* side_name(bool held_out) { return held_out ? "held_out" : "train"; }
 
 void write_lists(const StoreReader& store, const Decisions& decisions, int64_t sequence_length,
                  const fs::path& folder) {
-  AtomicFile bad(folder / "quarantine.jsonl"), duplicates(folder / "duplicates.jsonl");
+  AtomicFile bad(folder / "quarantine.jsonl"), duplicates(folder / "duplicates.jsonl"),
+      dropped(folder / "dropped.jsonl");
   Ledger ledger(folder / "ledger.sqlite");
   store.each([&](uint64_t i, const StoredDocument& document) {
     const Decision& decision = decisions[i];
@@ -117,28 +131,36 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
         note_changes(row, entry.tenant, entry.id, entry, ledger);
         return;
       case Fate::kDuplicate: {
-        const Json line = duplicate_line(store, document, decision.kept_instead);
-        duplicates.write(line.dump() + "\n");
         entry.fate = "duplicate";
-        entry.reason = "exact";
-        entry.detail = "of " + line["kept"].get<std::string>();
+        entry.reason = decisions.reason(decision);
+        entry.detail = decisions.detail(i);
+        const Json line = duplicate_line(store, document, decision, entry.reason, entry.detail);
+        duplicates.write(line.dump() + "\n");
+        if (line["kept"].is_string())
+          entry.detail =
+              concat("of ", line["kept"].get<std::string>(), entry.detail.empty() ? "" : ", ", entry.detail);
         break;
       }
+      case Fate::kDropped:
+        entry.fate = "dropped";
+        entry.reason = decisions.reason(decision);
+        entry.detail = decisions.detail(i);
+        dropped.write(dropped_line(store, document, entry.reason, entry.detail).dump() + "\n");
+        break;
       case Fate::kQuarantined:
-      case Fate::kDropped: {
-        entry.fate = decision.fate == Fate::kDropped ? "dropped" : "quarantined";
+        entry.fate = "quarantined";
         entry.reason = decisions.reason(decision);
         entry.detail = row.text_bytes > 0 && row.reason != 0 && store.name(row.reason) == entry.reason
                            ? std::string(document.text())
                            : decided_text(row, entry.reason, sequence_length);
         bad.write(quarantine_line(store, document, entry.reason, entry.detail).dump() + "\n");
         break;
-      }
     }
     ledger.add(entry);
   });
   bad.commit();
   duplicates.commit();
+  dropped.commit();
   ledger.commit();  // last: where it is, the lists are
 }
 
@@ -249,13 +271,14 @@ void add(Json& number, int64_t amount) { number = number.get<int64_t>() + amount
 
 Json first_counts(const StoreReader& store, const Decisions& decisions,
                   std::map<std::pair<std::string, bool>, Side>& sides) {
-  std::map<std::string, int64_t> quarantined;
+  std::map<std::string, int64_t> quarantined, dropped;
   std::array<int64_t, kStorePiiKinds> pii{};
-  int64_t duplicates = 0, merged = 0, trimmed = 0;
+  int64_t duplicates = 0, near = 0, merged = 0, trimmed = 0;
   store.each_row([&](uint64_t i, const StoreRow& row) {
     const Decision& decision = decisions[i];
     if (decision.fate == Fate::kQuarantined) ++quarantined[decisions.reason(decision)];
-    if (decision.fate == Fate::kDuplicate) ++duplicates;
+    if (decision.fate == Fate::kDropped) ++dropped[decisions.reason(decision)];
+    if (decision.fate == Fate::kDuplicate) ++(decisions.reason(decision) == "exact" ? duplicates : near);
     if (!decisions.kept(i)) return;
     Side& side = sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}];
     side.documents.push_back(i);
@@ -266,6 +289,9 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
   });
   Json counts = {{"in", store.documents()}, {"quarantined", Json::object()}, {"duplicate", duplicates}};
   for (const auto& [reason, count] : quarantined) counts["quarantined"][reason] = count;
+  counts["near_duplicate"] = near;
+  counts["dropped"] = Json::object();
+  for (const auto& [reason, count] : dropped) counts["dropped"][reason] = count;
   counts["pii"] = Json::object();
   for (size_t k = 0; k < kPiiNames.size(); ++k) counts["pii"][kPiiNames[k]] = pii[k];
   counts["merged_messages"] = merged;

@@ -11,7 +11,7 @@
 
 namespace decant {
 
-// quarantine.jsonl, duplicates.jsonl and ledger.sqlite.
+// quarantine.jsonl, duplicates.jsonl, dropped.jsonl and ledger.sqlite.
 void write_lists(const StoreReader& store, const Decisions& decisions, int64_t sequence_length,
                  const std::filesystem::path& folder);
 

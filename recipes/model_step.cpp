@@ -6,6 +6,7 @@
 #include "core/gguf_file.h"
 #include "core/hash.h"
 #include "data_pipeline/corpus_store.h"
+#include "data_pipeline/decisions.h"
 #include "data_pipeline/prepare.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
@@ -108,6 +109,7 @@ void corpus_step(Chain& chain, bool mend) {
   });
   StepKey key{"corpus", 2, config_key(corpus) + "period: " + chain.recipe.period, store.inputs};
   key.inputs["store"] = chain.digest_of_step(store.step);
+  key.inputs["earlier months"] = earlier_months_digest(corpus, job);
   if (!corpus.contract.previous.empty()) {
     const fs::path previous = chain.loaded.resolve(corpus.contract.previous) / "contract.json";
     check(fs::is_regular_file(previous), chain.loaded.place("corpus.contract.previous"), ": there is no ",

@@ -237,7 +237,7 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
       first = counts;
       // Lists, ledger, decisions, key, contract, report, lineage, croissant and sides; key, facts and blocks
       // of the store; of two tenants on two sides conversations, index and shard.
-      EXPECT_EQ(files_below(run.folder / out).size(), 10u + 2 + 10 + 4 * 3);
+      EXPECT_EQ(files_below(run.folder / out).size(), 11u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;
