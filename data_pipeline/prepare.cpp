@@ -285,18 +285,19 @@ Json first_counts(const std::vector<Record>& records) {
   for (const Record& record : records) {
     duplicates += record.duplicate && record.reason.empty() ? 1 : 0;
     if (!record.alive()) continue;
-    pii.email += record.pii.email;
-    pii.mobile += record.pii.mobile;
-    pii.id_card += record.pii.id_card;
+    pii += record.pii;
     merged += record.merged;
     trimmed += record.trimmed;
   }
+  Json pii_counts = Json::object();
+  for (size_t kind = 0; kind < kPiiKinds; ++kind)
+    pii_counts[std::string(pii_kind_name(static_cast<PiiKind>(kind)))] = pii.of[kind];
   Json quarantined = Json::object();
   for (const auto& [reason, count] : quarantine_counts(records)) quarantined[reason] = count;
   return {{"in", records.size()},
           {"quarantined", quarantined},
           {"duplicate", duplicates},
-          {"pii", {{"email", pii.email}, {"mobile", pii.mobile}, {"id_card", pii.id_card}}},
+          {"pii", pii_counts},
           {"merged_messages", merged},
           {"trimmed_messages", trimmed},
           {"kept", 0},
