@@ -113,7 +113,11 @@ TEST(Prepare, NothingIsLostWithoutAReason) {
       R"({"bad_tenant":1,"duplicate_id":1,"invalid_json":1,"invalid_utf8":1,"no_answer":1,"not_renderable":1,)"
       R"("too_long":1,"truncated":1})");
   EXPECT_EQ(counts["kept"], 3);
-  EXPECT_EQ(counts["pii"].dump(), R"({"email":1,"mobile":1,"id_card":0})");
+  int64_t replaced = 0;
+  for (const auto& [kind, n] : counts["pii"].items()) replaced += n.get<int64_t>();
+  EXPECT_EQ(replaced, 2);
+  EXPECT_EQ(counts["pii"]["email"], 1);
+  EXPECT_EQ(counts["pii"]["mobile"], 1);
   EXPECT_EQ(counts["tenants"]["shop"]["train"], 2);
   EXPECT_EQ(counts["tenants"]["other"]["train"], 1);
 
