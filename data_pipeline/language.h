@@ -33,6 +33,7 @@ class LanguageEvidence {
  private:
   static constexpr size_t kVoices = 48;
   std::array<float, kVoices> weight_{};  // words by language or, of Latin script, by script
+  uint64_t voted_ = 0;                   // bits of those that have any
   std::array<int32_t, 32> latin_{};      // tenths of a nat against each Latin language
   std::array<int32_t, 32> code_like_{};  // the same of tokens that look like code
   int64_t latin_words_ = 0, code_like_words_ = 0;

@@ -12,7 +12,7 @@ extern const char* const kLatinLanguages[kNumLatin];  // English is the first
 // Lower-case letters of the model, numbered from 1 in this order (UTF-8); the apostrophe of 'll and 's
 // follows.
 extern const char kModelLetters[];
-// Base64 in lines, nullptr last: kNumModelWords rows of words (key: FNV-1a over the letters' numbers), then
+// Base64 in lines, nullptr last: kNumModelWords rows of words (key: a hash of the letters' numbers), then
 // kNumModelTrigrams rows of trigrams (key: three numbers, 0 for a word's end). pack() of the script says how.
 extern const char* const kModelRows[];
 extern const size_t kNumModelWords, kNumModelTrigrams;

@@ -89,8 +89,10 @@ void RepetitionMeter::find_repeats(const std::vector<uint64_t>& keys, size_t cou
   repeats_.clear();
   if (surely_distinct(keys, count)) return;
   set_.clear(count);
-  for (size_t i = 0; i < count; ++i)
-    if (!set_.insert(keys[i])) repeats_.push_back(keys[i]);
+  set_.insert_all(keys.data(), count, [&](size_t i) {
+    repeats_.push_back(keys[i]);
+    return size_t{1};
+  });
 }
 
 // How often the most frequent of repeats_ was seen, all in all.
@@ -127,14 +129,10 @@ float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
   if (surely_distinct(joined_, grams)) return 0;
   set_.clear(grams);
   double repeated = 0;
-  for (size_t i = 0; i < grams;) {
-    if (set_.insert(joined_[i])) {
-      ++i;
-      continue;
-    }
+  set_.insert_all(joined_.data(), grams, [&](size_t i) {
     repeated += begin_[i + n] - begin_[i];
-    i += n;
-  }
+    return n;
+  });
   return ratio(repeated, scan.characters);
 }
 

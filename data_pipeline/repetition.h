@@ -55,7 +55,7 @@ class RepetitionMeter {
   class Set {
    public:
     void clear(size_t most) {
-      const size_t slots = std::bit_ceil(std::max<size_t>(most * 2, 16));
+      const size_t slots = std::bit_ceil(std::max<size_t>(most * 3, 16));
       mask_ = slots - 1;
       if (keys_.size() < slots) keys_.resize(slots);
       std::fill_n(keys_.begin(), slots, 0);
@@ -70,6 +70,25 @@ class RepetitionMeter {
       }
       keys_[at] = key;
       return true;
+    }
+
+    // Inserts keys from `first` on; calls `again` with each that is not new, and goes on after its answer
+    // many.
+    template <class F>
+    void insert_all(const uint64_t* keys, size_t count, F again) {
+      uint64_t* const slots = keys_.data();
+      const uint64_t mask = mask_;
+      for (size_t i = 0; i < count;) {
+        const uint64_t key = keys[i] + (keys[i] == 0);
+        size_t at = (key ^ key >> 32) & mask;
+        while (slots[at] != 0 && slots[at] != key) at = (at + 1) & mask;
+        if (slots[at] == 0) [[likely]] {
+          slots[at] = key;
+          ++i;
+        } else {
+          i += again(i);
+        }
+      }
     }
 
    protected:

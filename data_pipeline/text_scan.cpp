@@ -259,6 +259,7 @@ class WordBreaker {
   }
 
   void after_space() { last_ = raw_ = kSpaceSegment; }
+  void after_other() { last_ = raw_ = kOther; }
   void after_letter() { last_ = raw_ = kALetter; }
   // In the middle of a segment whose last character was an ASCII letter.
   bool after_ascii_letter() const { return raw_ == kALetter && last_ == kALetter; }
@@ -365,6 +366,22 @@ void TextScan::scan(std::string_view given) {
         solid = true, all_digits = false;
         word.flags = kNotSymbols;
       }
+      continue;
+    }
+    const auto lead = static_cast<unsigned char>(*p);
+    if (lead >= 0xE5 && lead <= 0xE8) {  // Han, U+5000..U+8FFF: a word of its own
+      close();
+      breaker.after_other();
+      word.hash = put_letters(0, p, 3);
+      word.characters = 1;
+      word.flags = kNotSymbols;
+      bytes = 3;
+      seen = kAlpha;
+      solid = true, all_digits = false;
+      ++characters;
+      ++letters;
+      dots = 0;
+      p += 3;
       continue;
     }
     const char* const begin = p;
