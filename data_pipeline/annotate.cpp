@@ -16,11 +16,6 @@ namespace decant {
 
 namespace {
 
-const char* pii_name(PiiKind kind) {
-  constexpr std::array<const char*, 3> kNames = {"email", "mobile", "id_card"};
-  return kNames.at(static_cast<size_t>(kind));
-}
-
 // A line and what is known of it but for its duplicates.
 struct Annotated {
   std::string id, tenant, error;
@@ -59,7 +54,7 @@ Json pii_json(const Conversation& c, bool is_text) {
     for (const PiiSpan& span : find_pii(c.messages[m].content)) {
       Json json = Json::object();
       if (!is_text) json["message"] = m;
-      json["type"] = pii_name(span.kind);
+      json["type"] = std::string(pii_kind_name(span.kind));
       json["begin"] = span.begin;
       json["end"] = span.end;
       spans.push_back(std::move(json));

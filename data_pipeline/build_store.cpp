@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+static_assert(kPiiKinds <= kStorePiiKinds);
 constexpr int64_t kStoreVersion = 1;  // of what this file does to a record
 constexpr size_t kMaxQuarantinedBytes = size_t{1} << 20;
 constexpr const char* kPublicPiiKey = "decant: a public key, surrogates can be recomputed";
@@ -141,8 +142,7 @@ class RecordWorker {
       out.row.content_bytes += static_cast<uint32_t>(message.content.size());
     if (config_.replace_pii) {
       const PiiCounts counts = replace_people(c, key_);
-      out.row.pii = {static_cast<uint32_t>(counts.email), static_cast<uint32_t>(counts.mobile),
-                     static_cast<uint32_t>(counts.id_card)};
+      for (size_t k = 0; k < kPiiKinds; ++k) out.row.pii[k] = static_cast<uint32_t>(counts.of[k]);
     }
     append_attributes_row(attributes, out.attributes);
     if (config_.duplicates.near) sketch(c, tools, out);

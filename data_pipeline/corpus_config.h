@@ -69,7 +69,8 @@ struct CorpusConfig {
     field("normalize", c.normalize, "what is removed from people's texts beyond invisible characters");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
-    field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
+    field("replace_pii", c.replace_pii,
+          "replace personal data (numbers, addresses, names, ...) by typed surrogates");
     field("pii_key_env", c.pii_key_env,
           "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
     field("filter", c.filter, "which documents are left out for what they look like");

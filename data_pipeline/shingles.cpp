@@ -113,14 +113,6 @@ class KeyWriter {
   int64_t mask_, digits_ = 0;
 };
 
-bool is_ascii(std::string_view text) {
-  size_t i = 0;
-  uint64_t seen = 0;
-  for (; i + 8 <= text.size(); i += 8) seen |= load(text.data() + i);
-  for (; i < text.size(); ++i) seen |= static_cast<unsigned char>(text[i]) & 0x80;
-  return (seen & 0x8080808080808080) == 0;
-}
-
 bool has_no_spaces(uint32_t c) {
   if (c < 0x0E00) return false;
   if (c < 0x1100) return true;  // Thai, Lao, Tibetan, Burmese; Georgian begins at 10A0

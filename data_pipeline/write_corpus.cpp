@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kSideVersion = 1;  // of how a side is written
-constexpr std::array<const char*, 3> kPiiNames = {"email", "mobile", "id_card"};
 
 std::string base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
@@ -99,8 +98,9 @@ void note_changes(const StoreRow& row, const std::string& tenant, std::string_vi
   if (row.trimmed > 0)
     add(Stage::kNormalize, "trimmed_messages", concat(row.trimmed, " after the last answer"));
   std::string kinds;
-  for (size_t k = 0; k < kPiiNames.size(); ++k)
-    if (row.pii[k] > 0) kinds += concat(kinds.empty() ? "" : ", ", kPiiNames[k], " ", row.pii[k]);
+  for (size_t k = 0; k < kPiiKinds; ++k)
+    if (row.pii[k] > 0)
+      kinds += concat(kinds.empty() ? "" : ", ", pii_kind_name(static_cast<PiiKind>(k)), " ", row.pii[k]);
   if (!kinds.empty()) add(Stage::kReplace, "pii_replaced", kinds);
   if (row.parts > 1) add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
 }
@@ -283,7 +283,7 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     Side& side = sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}];
     side.documents.push_back(i);
     side.digest = xxh3_64({reinterpret_cast<const char*>(&row.digest), sizeof row.digest}, side.digest);
-    for (size_t k = 0; k < kPiiNames.size(); ++k) pii[k] += row.pii[k];
+    for (size_t k = 0; k < kPiiKinds; ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;
   });
@@ -293,7 +293,8 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
   counts["dropped"] = Json::object();
   for (const auto& [reason, count] : dropped) counts["dropped"][reason] = count;
   counts["pii"] = Json::object();
-  for (size_t k = 0; k < kPiiNames.size(); ++k) counts["pii"][kPiiNames[k]] = pii[k];
+  for (size_t k = 0; k < kPiiKinds; ++k)
+    counts["pii"][std::string(pii_kind_name(static_cast<PiiKind>(k)))] = pii[k];
   counts["merged_messages"] = merged;
   counts["trimmed_messages"] = trimmed;
   for (const char* key :
