@@ -4,6 +4,7 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -32,38 +33,43 @@ size_t plain_run(const char* at) {
   }
 }
 
-// Four hexadecimal digits, or -1.
+constexpr std::array<int8_t, 256> kHexDigits = [] {
+  std::array<int8_t, 256> digits{};
+  digits.fill(-1);
+  for (int i = 0; i < 10; ++i) digits[static_cast<size_t>('0' + i)] = static_cast<int8_t>(i);
+  for (int i = 0; i < 6; ++i)
+    digits[static_cast<size_t>('a' + i)] = digits[static_cast<size_t>('A' + i)] = static_cast<int8_t>(10 + i);
+  return digits;
+}();
+
+// Four hexadecimal digits, or a negative number.
 int32_t hex4(const char* at) {
-  int32_t value = 0;
-  for (int i = 0; i < 4; ++i) {
-    const char c = at[i];
-    int digit = -1;
-    if (c >= '0' && c <= '9') digit = c - '0';
-    if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
+  const auto digit = [&](size_t i) { return int32_t{kHexDigits[static_cast<uint8_t>(at[i])]}; };
+  const int32_t bad = digit(0) | digit(1) | digit(2) | digit(3);
+  return bad < 0 ? -1 : digit(0) << 12 | digit(1) << 8 | digit(2) << 4 | digit(3);
 }
 
 void append_utf8(std::string& out, int32_t c) {
-  const auto put = [&](int32_t byte) { out += static_cast<char>(byte); };
+  char bytes[4];
+  size_t size = 0;
+  const auto put = [&](int32_t byte) { bytes[size++] = static_cast<char>(byte); };
+  const auto tail = [&](int shift) { put(0x80 | ((c >> shift) & 0x3f)); };
   if (c < 0x80) {
     put(c);
   } else if (c < 0x800) {
     put(0xc0 | (c >> 6));
-    put(0x80 | (c & 0x3f));
+    tail(0);
   } else if (c < 0x10000) {
     put(0xe0 | (c >> 12));
-    put(0x80 | ((c >> 6) & 0x3f));
-    put(0x80 | (c & 0x3f));
+    tail(6);
+    tail(0);
   } else {
     put(0xf0 | (c >> 18));
-    put(0x80 | ((c >> 12) & 0x3f));
-    put(0x80 | ((c >> 6) & 0x3f));
-    put(0x80 | (c & 0x3f));
+    tail(12);
+    tail(6);
+    tail(0);
   }
+  out.append(bytes, size);
 }
 
 char escaped_character(char c) {
