@@ -7,19 +7,18 @@
 #include <string_view>
 #include <utility>
 
+#include "data_pipeline/json_tree.h"
 #include "data_pipeline/record_format.h"
 #include "data_pipeline/record_reader.h"
 #include "data_pipeline/text_input.h"
 
 namespace decant {
 
+struct FileParts;
+
 class FileReader : public RecordReader {
  public:
-  FileReader(std::string name, TextInput text, std::shared_ptr<const FileFormat> format, size_t source_index)
-      : name_(std::move(name)),
-        text_(std::move(text)),
-        format_(std::move(format)),
-        source_index_(source_index) {}
+  explicit FileReader(FileParts parts);
 
  protected:
   // An empty record that begins at the next byte.
@@ -40,6 +39,9 @@ class FileReader : public RecordReader {
     record.size += bytes.size();
     if (record.size <= limit()) record.bytes.append(bytes);
   }
+  // The same for the next bytes of the window; counts lines.
+  void take(RawRecord& record, size_t bytes) { add(record, skip(bytes)); }
+  std::string_view skip(size_t bytes);
   // Whole or too large; leaves room for the JSON parser, which reads beyond the end.
   void finish(RawRecord& record);
   uint64_t limit() const { return static_cast<uint64_t>(format_->source->max_record_bytes); }
@@ -51,11 +53,30 @@ class FileReader : public RecordReader {
   uint64_t line_ = 1;  // of the next byte
 };
 
-// Bytes that may be read, but mean nothing, after a record's.
-inline constexpr size_t kRecordPadding = 64;
+struct FileParts {
+  std::string name;
+  TextInput text;
+  std::shared_ptr<const FileFormat> format;
+  size_t source_index = 0;
+};
 
 // Lines end in LF or CR LF; blank lines are passed over.
-std::unique_ptr<RecordReader> jsonl_reader(std::string name, TextInput text,
-                                           std::shared_ptr<const FileFormat> format, size_t source_index);
+std::unique_ptr<RecordReader> jsonl_reader(FileParts parts);
+
+// The elements of an array, one by one; with the source's `records`, of the array that is the member of that
+// name of an object. Where commas or brackets are wrong, the element that stands there is bad and the next
+// one is found again; a file that is no array at all is an Error.
+std::unique_ptr<RecordReader> json_array_reader(FileParts parts);
+
+// Rows of RFC 4180 below a header row (or the source's `columns`); line feeds may stand in quoted fields, and
+// rows may end in LF alone. A quote that is never closed makes its first line a bad record, and reading goes
+// on below it; an Error when that happens all the time.
+std::unique_ptr<RecordReader> csv_reader(FileParts parts);
+
+// A record for each file, block or line that is not blank, as the source's text_unit says.
+std::unique_ptr<RecordReader> text_reader(FileParts parts);
+
+// Rows as JSON objects, row group by row group. Only in builds with DECANT_PARQUET.
+std::unique_ptr<RecordReader> parquet_reader(const InputFile& file, std::shared_ptr<const FileFormat> format);
 
 }  // namespace decant

@@ -46,9 +46,8 @@ class JsonlReader : public FileReader {
 
 }  // namespace
 
-std::unique_ptr<RecordReader> jsonl_reader(std::string name, TextInput text,
-                                           std::shared_ptr<const FileFormat> format, size_t source_index) {
-  return std::make_unique<JsonlReader>(std::move(name), std::move(text), std::move(format), source_index);
+std::unique_ptr<RecordReader> jsonl_reader(FileParts parts) {
+  return std::make_unique<JsonlReader>(std::move(parts));
 }
 
 }  // namespace decant

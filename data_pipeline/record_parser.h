@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data_pipeline/conversation.h"
+#include "data_pipeline/json_tree.h"
 #include "data_pipeline/record_reader.h"
 
 namespace decant {
@@ -29,6 +30,9 @@ class RecordParser {
   RecordParser(RecordParser&&) noexcept;
   RecordParser& operator=(RecordParser&&) noexcept;
   ParsedRecord parse(const RawRecord& record);
+  // Without its format: the record as JSON (a CSV row as an object of texts), or absent, with the reason.
+  // Valid until the next call, and as long as the record.
+  JsonValue tree(const RawRecord& record, std::string& reason, std::string& text);
 
  private:
   struct Buffers;

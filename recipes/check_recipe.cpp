@@ -101,7 +101,11 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   if (r.corpus) {
     check(!r.corpus->inputs.empty() || !r.corpus->sources.empty(), loaded.place("corpus.inputs"),
           " is missing: the files of conversations, such as [corpus/*.jsonl]");
-    corpus_files(*r.corpus, loaded.folder);
+    for (const auto& file : corpus_files(*r.corpus, loaded.folder))
+      check(!file.is_standard_input(), loaded.place("corpus.inputs"),
+            ": a recipe reads files only: a step that is run again must find the same bytes, and standard "
+            "input "
+            "is gone then; write it to a file first");
   }
   check_layers(loaded, config);
   check_targets(loaded);
