@@ -90,6 +90,8 @@ Value apply_filter(State& state, const Value& name, const Value& value, const Ar
 bool apply_test(State& state, const Value& name, const Value& value, const Arguments& arguments);
 
 std::string macro_repr(const Macro& macro);
+// Its name, arguments and the other attributes.
+bool macro_attribute(State& state, const Macro& macro, std::string_view name, Value& found);
 Value call_macro(State& state, const Macro& macro, const Arguments& arguments);
 // Renders the body of a recursive loop over `iterable`.
 const Str* call_loop(State& state, Loop& loop, const Value& iterable);

@@ -465,7 +465,7 @@ Value random(const Call&) { fail("the filter 'random' is random, and a rendering
 const Builtin kFilters[] = {
     {"abs", "", absolute},
     {"attr", "name", attr},
-    {"batch", "linecount fill_with?", batch},
+    {"batch", "linecount fill_with?", DO(deferred(c, batch))},
     {"count", "", DO(integer(length_of(c.state, c.self)))},
     {"length", "", DO(integer(length_of(c.state, c.self)))},
     {"d", "default_value? boolean?", otherwise},
@@ -478,16 +478,16 @@ const Builtin kFilters[] = {
     {"groupby", "attribute default? case_sensitive?", groupby},
     {"join", "d? attribute?", join},
     {"list", "", DO(list_value(to_list(c.state, c.self)))},
-    {"items", "", items},
+    {"items", "", DO(deferred(c, items))},
     {"min", "case_sensitive? attribute?", DO(min_or_max(c, true))},
     {"max", "case_sensitive? attribute?", DO(min_or_max(c, false))},
     {"random", "", random},
     {"reverse", "", reverse},
     {"round", "precision? method?", round_number},
-    {"slice", "slices fill_with?", slice_filter},
+    {"slice", "slices fill_with?", DO(deferred(c, slice_filter))},
     {"sort", "reverse? case_sensitive? attribute?", sort},
     {"sum", "attribute? start?", sum},
-    {"unique", "case_sensitive? attribute?", unique},
+    {"unique", "case_sensitive? attribute?", DO(deferred(c, unique))},
     {"tojson", "ensure_ascii? indent? separators? sort_keys?", to_json_filter},
 };
 

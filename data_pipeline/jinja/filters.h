@@ -10,6 +10,8 @@ const Builtin* find_lazy_filter(std::string_view name);
 
 // What can be walked once.
 Value iterator_over(State& state, const Value& list, const char* name);
+// Calls `make` (which gives an iterator) when it is first walked, as a Python generator would begin.
+Value deferred(const Call& c, Callable make);
 // Fails when it is walked.
 Value failing_iterator(State& state, const char* message);
 

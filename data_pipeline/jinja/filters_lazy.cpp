@@ -1,4 +1,6 @@
 // map, select and reject: they work when they are walked, not before.
+#include <algorithm>
+
 #include "data_pipeline/jinja/filters.h"
 #include "data_pipeline/jinja/operators.h"
 
@@ -22,11 +24,25 @@ struct FailingIterator : Iterator {
   const char* message;
 };
 
+struct DeferredIterator : Iterator {
+  Callable make;
+  Value self;
+  Value args[kMaxParameters];
+  Iterator* made;
+};
+
+bool next_deferred(State& state, Iterator& it, Value& v) {
+  auto& d = static_cast<DeferredIterator&>(it);
+  if (d.made == nullptr) d.made = d.make({state, d.self, d.args, {}}).iterator;
+  return d.made->next(state, *d.made, v);
+}
+
 struct MapIterator : Iterator {
   Walk* walk;
+  Value over;
   Value name, path, otherwise;  // a filter's name, or a path
   Arguments arguments;
-  bool select, keep, started;
+  bool select, keep, begun;
 };
 
 Arguments copied(Arena& arena, const Arguments& from, uint32_t skip) {
@@ -44,6 +60,10 @@ Arguments copied(Arena& arena, const Arguments& from, uint32_t skip) {
 bool next_mapped(State& state, Iterator& it, Value& v) {
   auto& m = static_cast<MapIterator&>(it);
   state.descend();
+  if (!m.begun) {
+    m.begun = true;
+    if (truth(state, m.over)) m.walk = new (state.arena.allocate(sizeof(Walk))) Walk(state, m.over);
+  }
   while (m.walk != nullptr && m.walk->next(v)) {
     state.step();
     if (!m.select) {
@@ -67,7 +87,7 @@ MapIterator* make_iterator(const Call& c) {
   it->name = it->path = it->otherwise = missing();
   it->Iterator::name = "generator";
   it->next = next_mapped;
-  it->walk = truth(c.state, c.self) ? new (c.arena().allocate(sizeof(Walk))) Walk(c.state, c.self) : nullptr;
+  it->over = c.self;
   return it;
 }
 
@@ -86,10 +106,10 @@ Value map(const Call& c) {
         it->path = keyword.value;
       else if (same_text(*keyword.name, "default"))
         it->otherwise = keyword.value;
-      else if (it->walk != nullptr)
+      else if (truth(c.state, c.self))
         return failing_iterator(c.state, "map: unexpected keyword argument");
     }
-    if (it->path.is(Tag::kMissing) && it->walk != nullptr)
+    if (it->path.is(Tag::kMissing) && truth(c.state, c.self))
       return failing_iterator(c.state, "map requires a filter argument");
   } else {
     it->name = c.all.values[0];
@@ -105,7 +125,7 @@ Value select(const Call& c, bool keep, bool by_attribute) {
   const uint32_t skip = by_attribute ? 1 : 0;
   if (by_attribute) {
     if (c.all.count == 0) {
-      if (it->walk == nullptr) return iterator_value(it);
+      if (!truth(c.state, c.self)) return iterator_value(it);
       return failing_iterator(c.state, "Missing parameter for attribute name");
     }
     it->path = c.all.values[0];
@@ -137,6 +157,16 @@ Value iterator_over(State& state, const Value& list, const char* name) {
   it->next = next_of_list;
   it->list = list.list;
   it->at = 0;
+  return iterator_value(it);
+}
+
+Value deferred(const Call& c, Callable make) {
+  auto* it = c.arena().make<DeferredIterator>();
+  it->name = "generator";
+  it->next = next_deferred;
+  it->make = make;
+  it->self = c.self;
+  std::copy(c.args, c.args + kMaxParameters, it->args);
   return iterator_value(it);
 }
 

@@ -107,12 +107,12 @@ Value indent(const Call& c) {
 }
 
 Value truncate(const Call& c) {
-  const Str& s = only_text(c, "truncate");
   const int64_t size = c.integer(0, 255), leeway = c.given(3) && !c.args[3].is(Tag::kNone) ? c.integer(3, 5) : 5;
   const Str* end = c.given(2) ? &c.text(2, "end") : make_text(c.arena(), "...");
   if (size < length(*end)) fail("expected length >= ", length(*end), ", got ", size);
   if (leeway < 0) fail("expected leeway >= 0, got ", leeway);
-  if (length(s) <= size + leeway) return c.self;
+  if (length_of(c.state, c.self) <= size + leeway) return c.self;
+  const Str& s = only_text(c, "truncate");
   const std::string_view all = flat(c.arena(), s);
   size_t stop = offset_of(all, size - length(*end));
   if (!c.truthy(1, false)) {

@@ -417,8 +417,10 @@ class PercentFormatter {
   }
 
  private:
-  // Python leaves unused lists, as anything with keys but text and tuples, in peace.
-  bool is_mapping_like() const { return values_.is(Tag::kList) || values_.is(Tag::kRange); }
+  // Python leaves unused lists, as anything that takes keys but text and tuples, in peace.
+  bool is_mapping_like() const {
+    return values_.is(Tag::kList) || values_.is(Tag::kRange) || values_.is(Tag::kUndefined);
+  }
 
   Value next_value() {
     if (values_.is(Tag::kTuple)) {

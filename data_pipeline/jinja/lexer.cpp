@@ -136,6 +136,7 @@ class Lexer {
   }
 
   void raw_block() {
+    if (at_ == source_.size()) return;  // as jinja2
     for (size_t at = at_; (at = source_.find("{%", at)) != std::string::npos; ++at) {
       char sign = ' ';
       const size_t end = tag_end(at, "endraw", sign, true, true);
@@ -148,6 +149,7 @@ class Lexer {
   }
 
   void comment(size_t from) {
+    if (from == source_.size()) return move_to(from);  // as jinja2
     const size_t close = source_.find("#}", from);
     if (close == std::string::npos) wrong("missing end of comment tag");
     size_t end = close + 2;

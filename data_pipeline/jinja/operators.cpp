@@ -336,7 +336,7 @@ bool python_attribute(State& state, const Value& object, std::string_view name, 
                                          : object.range->step);
         return true;
       }
-      return false;
+      break;
     case Tag::kTuple:
       if (object.list->fields != nullptr && (name == "grouper" || name == "list")) {
         found = object.list->items[name == "list" ? 1 : 0];
@@ -356,6 +356,21 @@ bool python_attribute(State& state, const Value& object, std::string_view name, 
         return true;
       }
       break;
+    case Tag::kCycler:
+      if (name == "current") {
+        found = object.names->entries[object.names->count].value;
+        return true;
+      }
+      break;
+    case Tag::kMacro:
+      return macro_attribute(state, *object.macro, name, found);
+    case Tag::kFunction:
+      if (name == "fromkeys" && std::string_view(object.function->name) == "dict") {
+        static const Dict kEmpty{nullptr, 0, kTemplate, -1, 0, nullptr};
+        found = method_value(state, *find_dict_method("fromkeys"), dict_value(&kEmpty));
+        return true;
+      }
+      return false;
     default:
       break;
   }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "data_pipeline/jinja/operators.h"
+#include "data_pipeline/jinja/show.h"
 
 namespace decant::jinja {
 
@@ -104,7 +105,8 @@ bool Walk::next(Value& item) {
       const auto begin = static_cast<size_t>(at_);
       if (begin >= text_.size()) return false;
       const size_t size = offset_of(text_.substr(begin), 1);
-      item = jinja::text(cut(state_.arena, *over_.text, begin, begin + size));
+      const Str* character = cut(state_.arena, *over_.text, begin, begin + size);
+      item = jinja::text(character->markup ? to_text(state_, jinja::text(character)) : character);
       at_ = static_cast<int64_t>(begin + size);
       return true;
     }

@@ -261,6 +261,22 @@ std::string macro_repr(const Macro& macro) {
   return macro.body->name.empty() ? "<Macro anonymous>" : concat("<Macro '", macro.body->name, "'>");
 }
 
+bool macro_attribute(State& state, const Macro& macro, std::string_view name, Value& found) {
+  const MacroBody& m = *macro.body;
+  if (name == "name") {
+    found = m.name.empty() ? none() : text(make_text(state.arena, m.name));
+  } else if (name == "arguments") {
+    ListBuilder names(state.arena, m.parameters.size() + 1);
+    for (const Str* parameter : m.parameters) names.add(text(parameter));
+    found = list_value(names.finish(), Tag::kTuple);
+  } else if (name == "catch_kwargs" || name == "catch_varargs" || name == "caller") {
+    found = boolean((name == "caller" ? m.caller : name == "catch_kwargs" ? m.keywords : m.rest) >= 0);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 Value call_macro(State& state, const Macro& macro, const Arguments& arguments) {
   state.descend();
   state.step(16);

@@ -61,7 +61,7 @@ int compare_text(const Str& a, const Str& b) {
     if (i == a.count || j == b.count) return i == a.count ? (j == b.count ? 0 : -1) : 1;
     const size_t n = std::min<size_t>(a.pieces[i].size - x, b.pieces[j].size - y);
     const int c = std::memcmp(a.pieces[i].data + x, b.pieces[j].data + y, n);
-    if (c != 0) return c;
+    if (c != 0) return c < 0 ? -1 : 1;
     x += n;
     y += n;
   }
