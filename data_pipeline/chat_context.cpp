@@ -15,8 +15,9 @@ MessageKeys::MessageKeys() {
   arena_.reset(1 << 20);
   const auto key = [&](const char* name) {
     const jinja::Str* s = jinja::make_text(arena_, name);
-    jinja::hash_of(*s);
-    return jinja::text(s);
+    Value v = jinja::text(s);
+    v.source = jinja::hash_of(*s);
+    return v;
   };
   thinking = key("thinking");
   role = key("role");

@@ -1,6 +1,7 @@
 #include "data_pipeline/chat_template.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -21,7 +22,10 @@ struct Workplace {
   jinja::Arena arena;
   std::vector<Value> variables;
   std::vector<Written> mended;
-  std::vector<TurnPiece> pieces;
+  std::vector<RenderedPiece> pieces;
+  std::vector<TurnSpan> spans;
+  std::vector<float> weights;
+  std::vector<uint8_t> shown;  // of each message: kContentShown and the others
   std::vector<uint8_t> is_assistant;
   std::vector<std::string_view> contents, reasonings;
 };
@@ -30,27 +34,30 @@ Workplace& workplace() {
   return place;
 }
 
+enum Shown : uint8_t { kContentShown = 1, kReasoningShown = 2, kCallsShown = 4 };
+
 // The weight of each piece from the turns' spans, pieces cut where a span begins or ends.
-std::vector<RenderedPiece> weighted(const std::vector<TurnPiece>& pieces, const std::vector<Span>& spans,
-                                    const std::vector<double>& weights) {
-  std::vector<RenderedPiece> out;
-  out.reserve(pieces.size() + 2 * spans.size());
+void weigh(const std::vector<RenderedPiece>& pieces, const std::vector<Span>& spans,
+           const std::vector<float>& weights, std::vector<RenderedPiece>& out) {
+  out.resize(pieces.size() + 2 * spans.size());
+  RenderedPiece* to = out.data();
   size_t s = 0;
-  for (const TurnPiece& p : pieces) {
-    RenderedPiece piece = p.piece;
-    const size_t end = piece.end;
-    if (piece.begin == end) continue;
-    while (piece.begin < end) {
-      while (s < spans.size() && spans[s].end <= piece.begin) ++s;
-      const bool inside = s < spans.size() && spans[s].begin <= piece.begin;
-      piece.end = std::min(end, s == spans.size() ? end : inside ? spans[s].end : spans[s].begin);
+  for (const RenderedPiece& whole : pieces) {
+    uint32_t begin = whole.begin;
+    while (begin < whole.end) {
+      while (s < spans.size() && spans[s].end <= begin) ++s;
+      const bool inside = s < spans.size() && spans[s].begin <= begin;
+      const size_t border = s == spans.size() ? whole.end : inside ? spans[s].end : spans[s].begin;
+      RenderedPiece& piece = *to++;
+      piece = whole;
+      piece.begin = begin;
+      piece.end = static_cast<uint32_t>(std::min<size_t>(whole.end, border));
       piece.loss_weight = inside ? weights[s] : 0;
-      out.push_back(piece);
-      if (piece.offset >= 0) piece.offset += static_cast<int64_t>(piece.end - piece.begin);
-      piece.begin = piece.end;
+      if (whole.offset >= 0) piece.offset += static_cast<int32_t>(begin - whole.begin);
+      begin = piece.end;
     }
   }
-  return out;
+  out.resize(static_cast<size_t>(to - out.data()));
 }
 
 class JinjaTemplate : public ChatTemplate {
@@ -61,6 +68,7 @@ class JinjaTemplate : public ChatTemplate {
     tools_ = template_.variable("tools");
     documents_ = template_.variable("documents");
     prompt_ = template_.variable("add_generation_prompt");
+    asks_date_ = template_.variable("strftime_now") >= 0;
     if (special_tokens_.is_object())
       for (const auto& [name, token] : special_tokens_.items())
         if (token.is_string() && template_.variable(name) >= 0) named_.emplace_back(template_.variable(name), &token.get_ref<const std::string&>());
@@ -161,54 +169,93 @@ class JinjaTemplate : public ChatTemplate {
 
   Rendered finish(Workplace& w, const std::string& date, bool prompt, const std::string& eos,
                   const std::vector<Message>* messages, Reasoning policy, bool must_close) const {
-    const jinja::Clock clock = date.empty() ? jinja::Clock() : jinja::parse_clock(date);
+    const jinja::Clock clock = date.empty() || !asks_date_ ? jinja::Clock() : jinja::parse_clock(date);
     jinja::Rendering rendering = template_.render(w.arena, w.variables.data(), clock);
-    const Written* written = rendering.pieces;
-    size_t count = rendering.count;
-    const bool mends = messages != nullptr && (policy == Reasoning::kRefuse || policy == Reasoning::kKeep || policy == Reasoning::kDrop);
-    bool moved = false;
-    if (mends) {
-      w.mended.assign(written, written + count);
-      mend_turns(*messages, policy == Reasoning::kKeep, w.mended);
-      moved = w.mended.size() != count;
-      written = w.mended.data();
-      count = w.mended.size();
-    }
     Rendered out;
-    out.text.reserve(rendering.bytes + 64);
-    w.pieces.clear();
-    for (size_t k = 0; k < count; ++k) {
-      const Written& p = written[k];
-      const size_t begin = out.text.size();
-      out.text.append(p.data, p.size);
-      TurnPiece piece{{begin, begin + p.size, origin_of(p.source), message_of(p.source), -1, 0}, p.turn};
-      const auto offset_in = [&](std::string_view field) {
-        if (p.data >= field.data() && p.data + p.size <= field.data() + field.size()) piece.piece.offset = p.data - field.data();
-      };
-      if (piece.piece.origin == Origin::kContent) offset_in(w.contents[static_cast<size_t>(piece.piece.message)]);
-      if (piece.piece.origin == Origin::kReasoning) offset_in(w.reasonings[static_cast<size_t>(piece.piece.message)]);
-      w.pieces.push_back(piece);
+    assemble(w, rendering.pieces, rendering.count, out.text);
+    bool mended = false;
+    if (messages != nullptr && policy != Reasoning::kAsTemplate && leaves_out(w, *messages)) {
+      w.mended.assign(rendering.pieces, rendering.pieces + rendering.count);
+      mend_turns(*messages, policy == Reasoning::kKeep, w.mended);
+      mended = w.mended.size() != rendering.count;
+      if (mended) assemble(w, w.mended.data(), w.mended.size(), out.text);
     }
-    std::vector<double> weights;
     const auto weight_of = [&](int64_t message) {
-      return messages == nullptr || message < 0 ? 1.0 : (*messages)[static_cast<size_t>(message)].weight;
+      return messages == nullptr || message < 0 ? 1.0F : static_cast<float>((*messages)[static_cast<size_t>(message)].weight);
     };
-    if (template_.has_generation() && !moved) {
+    w.weights.clear();
+    if (template_.has_generation() && !mended) {
       for (const auto& g : rendering.generations) {
         out.assistant_spans.push_back({static_cast<size_t>(g.begin), std::min(static_cast<size_t>(g.end), out.text.size())});
-        weights.push_back(weight_of(g.turn));
+        w.weights.push_back(weight_of(g.turn));
       }
     } else {
-      for (const TurnSpan& s : find_turn_spans(out.text, w.pieces, w.is_assistant, w.contents, marks_, eos, prompt)) {
+      find_turn_spans(out.text, w.pieces, w.is_assistant, w.contents, marks_, eos, prompt, w.spans);
+      out.assistant_spans.reserve(w.spans.size());
+      for (const TurnSpan& s : w.spans) {
         if (must_close && !s.closed && !prompt && weight_of(s.message) > 0)
           fail("no end of turn follows the answer of messages[", s.message, "]: a model trained on it would not learn to stop");
         if (s.span.begin == s.span.end) continue;
         out.assistant_spans.push_back(s.span);
-        weights.push_back(weight_of(s.message));
+        w.weights.push_back(weight_of(s.message));
       }
     }
-    out.pieces = weighted(w.pieces, out.assistant_spans, weights);
+    weigh(w.pieces, out.assistant_spans, w.weights, out.pieces);
     return out;
+  }
+
+  // The text, and its pieces with their origin.
+  static void assemble(Workplace& w, const Written* written, size_t count, std::string& text) {
+    uint64_t size = 0;
+    for (size_t k = 0; k < count; ++k) size += written[k].size;
+    text.resize(size);
+    char* to = text.data();
+    w.pieces.resize(count);
+    RenderedPiece* pieces = w.pieces.data();
+    size_t n = 0;
+    uint32_t at = 0;
+    w.shown.assign(w.contents.size(), 0);
+    for (size_t k = 0; k < count; ++k) {
+      const Written& p = written[k];
+      if (p.size > 0) std::memcpy(to + at, p.data, p.size);
+      if (p.source == jinja::kTemplate && n > 0 && pieces[n - 1].from_template() && pieces[n - 1].turn == p.turn) {
+        pieces[n - 1].end = at += p.size;
+        continue;
+      }
+      RenderedPiece& piece = pieces[n++];
+      piece = RenderedPiece();
+      piece.begin = at;
+      piece.end = at += p.size;
+      piece.turn = p.turn;
+      if (p.source != jinja::kTemplate) {
+        piece.origin = origin_of(p.source);
+        piece.message = static_cast<int32_t>(message_of(p.source));
+        const auto i = static_cast<size_t>(piece.message);
+        if (piece.origin == Origin::kContent || piece.origin == Origin::kReasoning) {
+          const bool content = piece.origin == Origin::kContent;
+          const std::string_view field = content ? w.contents[i] : w.reasonings[i];
+          if (p.data >= field.data() && p.data + p.size <= field.data() + field.size()) {
+            piece.offset = static_cast<int32_t>(p.data - field.data());
+            if (p.size == field.size()) w.shown[i] |= content ? kContentShown : kReasoningShown;
+          }
+        } else if (piece.origin == Origin::kToolCalls) {
+          w.shown[i] |= kCallsShown;
+        }
+      }
+    }
+    w.pieces.resize(n);
+  }
+
+  // Whether some turn under loss may not be shown whole.
+  static bool leaves_out(const Workplace& w, const std::vector<Message>& messages) {
+    for (size_t i = 0; i < messages.size(); ++i) {
+      if (w.is_assistant[i] == 0 || messages[i].weight <= 0) continue;
+      const Message& m = messages[i];
+      if (!m.content.empty() && (w.shown[i] & kContentShown) == 0) return true;
+      if (!m.reasoning.empty() && (w.shown[i] & kReasoningShown) == 0) return true;
+      if (!m.tool_calls.is_null() && (w.shown[i] & kCallsShown) == 0) return true;
+    }
+    return false;
   }
 
   // Renders a few plain conversations to see what this template writes around a turn.
@@ -282,6 +329,7 @@ class JinjaTemplate : public ChatTemplate {
   Json special_tokens_;
   std::string eos_;
   int64_t messages_ = -1, tools_ = -1, documents_ = -1, prompt_ = -1;
+  bool asks_date_ = false;
   std::vector<std::pair<int64_t, const std::string*>> named_;
   MessageKeys keys_;
   TurnMarks marks_;
@@ -307,8 +355,10 @@ class Plain : public ChatTemplate {
         if (text.empty()) return;
         const size_t at = out.text.size();
         out.text += text;
-        const auto message = origin == Origin::kTemplate ? -1 : static_cast<int64_t>(i);
-        out.pieces.push_back({at, out.text.size(), origin, message, origin == Origin::kTemplate ? -1 : 0, weight});
+        const bool markup = origin == Origin::kTemplate;
+        out.pieces.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(out.text.size()), origin,
+                              markup ? -1 : static_cast<int32_t>(i), markup ? -1 : 0, static_cast<int32_t>(i),
+                              static_cast<float>(weight)});
       };
       add(m.content, Origin::kContent);
       add("\n", Origin::kTemplate);

@@ -33,11 +33,12 @@ enum class Origin : uint8_t {
 };
 
 struct RenderedPiece {
-  size_t begin = 0, end = 0;  // bytes of the text
+  uint32_t begin = 0, end = 0;  // bytes of the text
   Origin origin = Origin::kTemplate;
-  int64_t message = -1;  // whose field it is; -1: of none
-  int64_t offset = -1;   // where in the content or reasoning it stands; -1: it was rewritten (or is neither)
-  double loss_weight = 0;
+  int32_t message = -1;  // whose field it is; -1: of none
+  int32_t offset = -1;   // where in the content or reasoning it stands; -1: it was rewritten (or is neither)
+  int32_t turn = -1;     // on behalf of which message it was written: the loop over the messages was there
+  float loss_weight = 0;
   bool from_template() const { return origin == Origin::kTemplate; }
 };
 

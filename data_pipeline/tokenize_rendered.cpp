@@ -82,12 +82,12 @@ TokenizedDocument tokenize_rendered(const Rendered& rendered, const Tokenizer& t
     const auto weight_of = [&](size_t from, size_t to) {
       double weight = 0;
       for (size_t p = first; p < k; ++p)
-        if (pieces[p].begin < to && pieces[p].end > from) weight = std::max(weight, pieces[p].loss_weight);
+        if (pieces[p].begin < to && pieces[p].end > from) weight = std::max<double>(weight, pieces[p].loss_weight);
       return weight_byte(weight);
     };
     const auto add_markup = [&](size_t from, size_t to) {
       for (size_t p = first; p < k; ++p) {
-        const size_t b = std::max(from, pieces[p].begin), e = std::min(to, pieces[p].end);
+        const size_t b = std::max<size_t>(from, pieces[p].begin), e = std::min<size_t>(to, pieces[p].end);
         if (b < e) add_text(std::string_view(rendered.text).substr(b, e - b), weight_byte(pieces[p].loss_weight));
       }
     };

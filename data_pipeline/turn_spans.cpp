@@ -6,15 +6,15 @@ namespace decant {
 
 namespace {
 
-bool is_target(const TurnPiece& p, int64_t message) {
-  const Origin o = p.piece.origin;
-  return p.piece.message == message && (p.turn == message || p.turn < 0) &&
+bool is_target(const RenderedPiece& p, int64_t message) {
+  const Origin o = p.origin;
+  return p.message == message && (p.turn == message || p.turn < 0) &&
          (o == Origin::kContent || o == Origin::kReasoning || o == Origin::kToolCalls);
 }
 
 // The assistant message that a piece was written for, or -1.
-int64_t owner(const TurnPiece& p, const std::vector<uint8_t>& is_assistant) {
-  const int64_t m = p.piece.message;
+int64_t owner(const RenderedPiece& p, const std::vector<uint8_t>& is_assistant) {
+  const int64_t m = p.message;
   if (m >= 0 && is_assistant[static_cast<size_t>(m)] != 0 && is_target(p, m)) return m;
   return p.turn >= 0 && is_assistant[static_cast<size_t>(p.turn)] != 0 ? p.turn : -1;
 }
@@ -58,22 +58,22 @@ std::string_view find_control_token(std::string_view text, std::string_view eos)
   return text.substr(from, to + 1 - from);
 }
 
-std::vector<PlainTurn> plain_turns(std::string_view text, const std::vector<TurnPiece>& pieces,
+std::vector<PlainTurn> plain_turns(std::string_view text, const std::vector<RenderedPiece>& pieces,
                                    const std::vector<uint8_t>& is_assistant) {
   std::vector<PlainTurn> turns;
   for (size_t k = 0; k < pieces.size(); ++k) {
-    const int64_t m = pieces[k].piece.message;
-    if (pieces[k].piece.origin != Origin::kContent || m < 0 || is_assistant[static_cast<size_t>(m)] == 0) continue;
-    const auto joins = [&](const TurnPiece& p, bool before) {
-      const bool markup = p.piece.origin == Origin::kTemplate || p.piece.origin == Origin::kRole;
+    const int64_t m = pieces[k].message;
+    if (pieces[k].origin != Origin::kContent || m < 0 || is_assistant[static_cast<size_t>(m)] == 0) continue;
+    const auto joins = [&](const RenderedPiece& p, bool before) {
+      const bool markup = p.origin == Origin::kTemplate || p.origin == Origin::kRole;
       return markup && (p.turn == m || (p.turn < 0 && (!before || pieces[k].turn < 0)));
     };
     size_t first = k, last = k + 1;
     while (first > 0 && joins(pieces[first - 1], true)) --first;
     while (last < pieces.size() && joins(pieces[last], false)) ++last;
-    const size_t begin = pieces[first].piece.begin, end = last < pieces.size() ? pieces[last].piece.begin : text.size();
-    turns.push_back({std::string(text.substr(begin, pieces[k].piece.begin - begin)),
-                     std::string(text.substr(pieces[k].piece.end, end - pieces[k].piece.end))});
+    const size_t begin = pieces[first].begin, end = last < pieces.size() ? pieces[last].begin : text.size();
+    turns.push_back({std::string(text.substr(begin, pieces[k].begin - begin)),
+                     std::string(text.substr(pieces[k].end, end - pieces[k].end))});
   }
   return turns;
 }
@@ -82,16 +82,22 @@ namespace {
 
 class Finder {
  public:
-  Finder(std::string_view text, const std::vector<TurnPiece>& pieces, const std::vector<uint8_t>& is_assistant,
+  Finder(std::string_view text, const std::vector<RenderedPiece>& pieces, const std::vector<uint8_t>& is_assistant,
          const std::vector<std::string_view>& contents, const TurnMarks& marks, std::string_view eos,
-         bool generation_prompt)
-      : text_(text), pieces_(pieces), is_assistant_(is_assistant), contents_(contents), marks_(marks), eos_(eos) {
+         bool generation_prompt, std::vector<TurnSpan>& spans)
+      : text_(text),
+        pieces_(pieces),
+        is_assistant_(is_assistant),
+        contents_(contents),
+        marks_(marks),
+        eos_(eos),
+        spans_(spans) {
     text_end_ = text.size();
     if (generation_prompt && !marks.generation_prompt.empty() && text.ends_with(marks.generation_prompt))
       text_end_ -= marks.generation_prompt.size();
   }
 
-  std::vector<TurnSpan> run() {
+  void run() {
     for (size_t k = 0; k < pieces_.size();) {
       const int64_t message = owner(pieces_[k], is_assistant_);
       if (message < 0) {
@@ -103,7 +109,7 @@ class Finder {
         const int64_t o = owner(pieces_[end], is_assistant_);
         if (o == message)
           last_own = end + 1;
-        else if (o >= 0 || pieces_[end].turn >= 0 || !pieces_[end].piece.from_template())
+        else if (o >= 0 || pieces_[end].turn >= 0 || !pieces_[end].from_template())
           break;
         ++end;
       }
@@ -111,33 +117,40 @@ class Finder {
       turn(message, k, last_own, end);
       k = last_own;
     }
-    return std::move(spans_);
   }
 
  private:
-  size_t begin_of(size_t k) const { return k < pieces_.size() ? pieces_[k].piece.begin : text_.size(); }
+  size_t begin_of(size_t k) const { return k < pieces_.size() ? pieces_[k].begin : text_.size(); }
 
+  // The longest header that the lead begins with, else what it has in common with one.
   size_t header_size(std::string_view lead) const {
     size_t best = 0;
+    for (const std::string& h : marks_.headers)
+      if (lead.starts_with(h)) best = std::max(best, h.size());
+    if (best > 0) return best;
     for (const std::string& h : marks_.headers) best = std::max(best, common_header(lead, h));
     return best;
   }
 
   // Where a turn's own words begin: at its first piece, or before it, where the template wrote the opening
   // tag of its reasoning or tool call.
-  size_t start(size_t lead_begin, const TurnPiece& p, bool known_turn) const {
-    const size_t at = p.piece.begin;
+  size_t start(size_t lead_begin, const RenderedPiece& p, bool known_turn) const {
+    const size_t at = p.begin;
     const std::string_view lead = text_.substr(lead_begin, at - lead_begin);
-    if (p.piece.origin == Origin::kContent) {
-      if (p.piece.offset <= 0) return at;
+    if (p.origin == Origin::kContent) {
+      if (p.offset <= 0) return at;
       // The message's own "<think>", cut off and written again by the template.
       const std::string_view before =
-          stripped(contents_[static_cast<size_t>(p.piece.message)].substr(0, static_cast<size_t>(p.piece.offset)));
+          stripped(contents_[static_cast<size_t>(p.message)].substr(0, static_cast<size_t>(p.offset)));
       if (before.empty() || before.size() > 64) return at;
       const size_t found = lead.rfind(before);
       if (found == lead.npos || !stripped(lead.substr(found + before.size())).empty()) return at;
       return lead_begin + found;
     }
+    constexpr std::string_view kThink = "<think>";
+    if (p.origin == Origin::kReasoning && stripped(lead).ends_with(kThink) &&
+        !stripped(marks_.generation_prompt).ends_with(kThink))
+      return lead_begin + lead.rfind(kThink);  // the model writes the tag, unless the prompt does
     if (known_turn) return lead_begin + header_size(lead);
     size_t best = lead.size();
     bool any = false;
@@ -152,7 +165,7 @@ class Finder {
 
   // Template text back to the last piece that is not markup.
   size_t markup_begin(size_t k) const {
-    while (k > 0 && (pieces_[k - 1].piece.from_template())) --k;
+    while (k > 0 && (pieces_[k - 1].from_template())) --k;
     return begin_of(k);
   }
 
@@ -182,21 +195,21 @@ class Finder {
     for (size_t k = first; k < own_end; ++k) {
       if (!is_target(pieces_[k], message)) continue;
       // A template that writes an empty answer behind a closed tool call has nothing to teach there.
-      if (!inside && closed && pieces_[k].piece.begin == pieces_[k].piece.end) continue;
+      if (!inside && closed && pieces_[k].begin == pieces_[k].end) continue;
       if (inside) {
-        if (const size_t close = find_end(last, pieces_[k].piece.begin)) {
+        if (const size_t close = find_end(last, pieces_[k].begin)) {
           add(message, open, close, true);
           inside = false;
           closed = true;
           lead_begin = close;
-          if (pieces_[k].piece.begin == pieces_[k].piece.end) continue;
+          if (pieces_[k].begin == pieces_[k].end) continue;
         }
       }
       if (!inside) {
         open = start(lead_begin, pieces_[k], known_turn);
         inside = true;
       }
-      last = pieces_[k].piece.end;
+      last = pieces_[k].end;
     }
     const size_t own = begin_of(own_end), all = std::min(begin_of(end), std::max(text_end_, own));
     if (!inside && closed) return;
@@ -218,22 +231,23 @@ class Finder {
   }
 
   std::string_view text_;
-  const std::vector<TurnPiece>& pieces_;
+  const std::vector<RenderedPiece>& pieces_;
   const std::vector<uint8_t>& is_assistant_;
   const std::vector<std::string_view>& contents_;
   const TurnMarks& marks_;
   std::string_view eos_;
+  std::vector<TurnSpan>& spans_;
   size_t text_end_ = 0;
-  std::vector<TurnSpan> spans_;
 };
 
 }  // namespace
 
-std::vector<TurnSpan> find_turn_spans(std::string_view text, const std::vector<TurnPiece>& pieces,
-                                      const std::vector<uint8_t>& is_assistant,
-                                      const std::vector<std::string_view>& contents, const TurnMarks& marks,
-                                      std::string_view eos, bool generation_prompt) {
-  return Finder(text, pieces, is_assistant, contents, marks, eos, generation_prompt).run();
+void find_turn_spans(std::string_view text, const std::vector<RenderedPiece>& pieces,
+                     const std::vector<uint8_t>& is_assistant, const std::vector<std::string_view>& contents,
+                     const TurnMarks& marks, std::string_view eos, bool generation_prompt,
+                     std::vector<TurnSpan>& spans) {
+  spans.clear();
+  Finder(text, pieces, is_assistant, contents, marks, eos, generation_prompt, spans).run();
 }
 
 }  // namespace decant

@@ -17,12 +17,6 @@ struct TurnMarks {
   std::string generation_prompt;
 };
 
-// A piece with the message on whose behalf it was written (-1: unknown).
-struct TurnPiece {
-  RenderedPiece piece;
-  int32_t turn;
-};
-
 // The first thing in `text` that looks like a control token: `eos`, <|...|> with ordinary or full-width bars,
 // else <...>. Empty when there is none.
 std::string_view find_control_token(std::string_view text, std::string_view eos);
@@ -33,17 +27,17 @@ struct TurnSpan {
   bool closed;  // an end of turn was found
 };
 
-// In order. `is_assistant[i]` of each message; `contents[i]` its text as the template was given it.
-std::vector<TurnSpan> find_turn_spans(std::string_view text, const std::vector<TurnPiece>& pieces,
-                                      const std::vector<uint8_t>& is_assistant,
-                                      const std::vector<std::string_view>& contents, const TurnMarks& marks,
-                                      std::string_view eos, bool generation_prompt);
+// Into `spans`, in order. `is_assistant[i]` of each message; `contents[i]` its text as the template was given it.
+void find_turn_spans(std::string_view text, const std::vector<RenderedPiece>& pieces,
+                     const std::vector<uint8_t>& is_assistant, const std::vector<std::string_view>& contents,
+                     const TurnMarks& marks, std::string_view eos, bool generation_prompt,
+                     std::vector<TurnSpan>& spans);
 
 // What stands before the answer of each assistant turn, and after it, in a rendering of a plain conversation.
 struct PlainTurn {
   std::string header, tail;
 };
-std::vector<PlainTurn> plain_turns(std::string_view text, const std::vector<TurnPiece>& pieces,
+std::vector<PlainTurn> plain_turns(std::string_view text, const std::vector<RenderedPiece>& pieces,
                                    const std::vector<uint8_t>& is_assistant);
 
 }  // namespace decant
