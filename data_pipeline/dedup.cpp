@@ -16,12 +16,14 @@ std::string duplicate_key(const Conversation& conversation) {
     digest.update(text);
   };
   put(conversation.tenant);
+  put(conversation.rejected ? "rejected" : "");
   for (const Message& message : conversation.messages) {
     put(message.role);
     put(matching_text(message.content));
+    put(matching_text(message.reasoning));
     put(message.tool_calls.is_null() ? std::string() : message.tool_calls.dump());
   }
-  return digest.hex();
+  return digest.hex().substr(0, 32);
 }
 
 std::vector<size_t> exact_duplicates(const std::vector<const Conversation*>& conversations) {

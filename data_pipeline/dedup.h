@@ -10,7 +10,8 @@
 
 namespace decant {
 
-// SHA-256 over the tenant and, message by message, role, matching_text(content) and tool calls. Case counts.
+// 128 bits of SHA-256, as 32 hex digits, over the tenant, whether it is the rejected one of a pair and,
+// message by message, role, matching_text(content), reasoning and tool calls. Case counts.
 std::string duplicate_key(const Conversation& conversation);
 
 // For each conversation the index of the one that is kept in its place (its own when it is kept itself). Of
