@@ -34,7 +34,7 @@ std::string duplicate_key(const Conversation& conversation) {
   put_field("tools", conversation.tools.is_null() ? std::string() : conversation.tools.dump());
   put_field("pair", conversation.pair);
   if (conversation.rejected) put_field("rejected", "true");
-  return digest.hex();
+  return digest.hex().substr(0, 32);
 }
 
 std::vector<size_t> exact_duplicates(const std::vector<const Conversation*>& conversations) {

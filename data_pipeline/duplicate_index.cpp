@@ -216,6 +216,7 @@ int64_t DuplicateIndex::purge() {
     return std::binary_search(gone.begin(), gone.end(), DuplicateRun::id_hash(id));
   };
   int64_t written = 0;
+  std::vector<uint64_t> buffer;
   for (size_t m = 0; m < months_.size(); ++m) {
     const DuplicateRun& run = *months_[m].run;
     bool touched = !run.erased().empty();
@@ -225,7 +226,7 @@ int64_t DuplicateIndex::purge() {
     const fs::path part = folder_ / (period + ".part");
     DuplicateRunWriter writer(part, period, settings_, MinHash(config_.bands, config_.rows));
     for (size_t i = 0; i < run.documents(); ++i)
-      if (!run.is_erased(i)) writer.keep(run.id(i), run.shingles(i));
+      if (!run.is_erased(i)) writer.keep(run.id(i), run.shingles(i, buffer));
     for (size_t i = 0; i < run.dropped(); ++i)
       if (!run.is_erased_id(run.dropped_id(i)) && !is_gone(run.dropped_keeper(i)))
         writer.drop(run.dropped_id(i), run.dropped_keeper(i));

@@ -1,7 +1,11 @@
 #include "data_pipeline/duplicate_run.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <numeric>
 
@@ -64,7 +68,7 @@ DuplicateRunWriter::DuplicateRunWriter(const std::filesystem::path& path, std::s
   check(period_.size() < sizeof(Footer::period), where_, ": the period is too long");
   std::string head(kMagic);
   head.resize(kHeadBytes, '\0');
-  write(head);
+  file_.write(head);
 }
 
 void DuplicateRunWriter::write(std::string_view bytes) {
@@ -98,7 +102,9 @@ void DuplicateRunWriter::keep(std::string_view id, std::span<const uint64_t> shi
   check(!shingles.empty() && id.size() <= kMaxDocumentIdBytes, where_, ": a document of ", shingles.size(),
         " shingles with an id of ", id.size(), " bytes; at most ", kMaxDocumentIdBytes, " are taken");
   check(shingle_end_.size() <= kMostDocuments, where_, ": too many documents for one month");
-  write(bytes_of(shingles.data(), shingles.size()));
+  const auto bytes = bytes_of(shingles.data(), shingles.size());
+  file_.write(bytes);
+  shingle_hash_.push_back(xxh3_64(bytes));
   shingle_end_.push_back(shingle_end_.back() + shingles.size());
   ids_ += id;
   id_end_.push_back(ids_.size());
@@ -118,6 +124,7 @@ void DuplicateRunWriter::drop(std::string_view id, std::string_view keeper) {
 
 std::string DuplicateRunWriter::commit() {
   write_numbers(shingle_end_);
+  write_numbers(shingle_hash_);
   write_numbers(id_end_);
   write(ids_);
   align();
@@ -170,9 +177,11 @@ void BandEntries::set_bits() {
   const int log = std::clamp(static_cast<int>(std::bit_width(entries.size() * 32)), 6, 27);
   shift = 32 - log;
   bits.assign(size_t{1} << (log - 6), 0);
-  for (const uint64_t entry : entries) {
-    const uint64_t bit = entry >> (32 + shift);
+  first.assign(bits.size(), 0);
+  for (size_t e = entries.size(); e-- > 0;) {
+    const uint64_t bit = entries[e] >> (32 + shift);
     bits[bit >> 6] |= uint64_t{1} << (bit & 63);
+    first[bit >> 6] = static_cast<uint32_t>(e);
   }
 }
 
@@ -206,7 +215,8 @@ DuplicateRun::DuplicateRun(const std::filesystem::path& path, uint64_t settings,
   dropped_bytes_ = footer.dropped_bytes;
   keeper_bytes_ = footer.keeper_bytes;
   at_.shingle_end = kHeadBytes + 8 * num_shingles_;
-  at_.id_end = at_.shingle_end + 8 * (documents_ + 1);
+  at_.shingle_hash = at_.shingle_end + 8 * (documents_ + 1);
+  at_.id_end = at_.shingle_hash + 8 * documents_;
   at_.ids = at_.id_end + 8 * (documents_ + 1);
   at_.bands = at_.ids + aligned(id_bytes_);
   at_.dropped_end = at_.bands + 8 * documents_ * bands_;
@@ -214,19 +224,28 @@ DuplicateRun::DuplicateRun(const std::filesystem::path& path, uint64_t settings,
   at_.dropped_ids = at_.keeper_end + 8 * (dropped_ + 1);
   at_.keepers = at_.dropped_ids + aligned(dropped_bytes_);
   at_.pages = at_.keepers + aligned(keeper_bytes_);
-  const uint64_t pages = (at_.pages + kPageBytes - 1) / kPageBytes;
+  const uint64_t pages = (at_.pages - at_.shingle_end + kPageBytes - 1) / kPageBytes;
   check(at_.pages + 8 * pages + sizeof footer == bytes.size(), where_, ": expected ",
         at_.pages + 8 * pages + sizeof footer, " bytes, found ", bytes.size());
   check(footer.table_hash == xxh3_64(bytes.substr(at_.pages, 8 * pages)), where_,
         ": the table of checksums is damaged");
+  check(bytes.substr(kMagic.size(), kHeadBytes - kMagic.size()).find_first_not_of('\0') == bytes.npos, where_,
+        ": the head is damaged");
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  check(descriptor_ >= 0, where_, ": cannot open for reading: ", std::strerror(errno));
   page_is_good_ = std::make_unique<std::atomic<uint8_t>[]>(pages);
+}
+
+DuplicateRun::~DuplicateRun() {
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void DuplicateRun::check_pages(uint64_t offset, uint64_t bytes) const {
   if (bytes == 0) return;
-  for (uint64_t page = offset / kPageBytes; page <= (offset + bytes - 1) / kPageBytes; ++page) {
+  const uint64_t from = offset - at_.shingle_end;
+  for (uint64_t page = from / kPageBytes; page <= (from + bytes - 1) / kPageBytes; ++page) {
     if (page_is_good_[page].load(std::memory_order_relaxed) != 0) continue;
-    const uint64_t begin = page * kPageBytes;
+    const uint64_t begin = at_.shingle_end + page * kPageBytes;
     uint64_t expected;
     std::memcpy(&expected, file_.bytes().data() + at_.pages + 8 * page, sizeof expected);
     const auto content = file_.bytes().substr(begin, std::min(kPageBytes, at_.pages - begin));
@@ -243,12 +262,25 @@ std::span<const T> DuplicateRun::section(uint64_t offset, uint64_t count) const 
   return {reinterpret_cast<const T*>(file_.bytes().data() + offset), count};
 }
 
-std::span<const uint64_t> DuplicateRun::shingles(size_t ordinal) const {
+std::span<const uint64_t> DuplicateRun::shingles(size_t ordinal, std::vector<uint64_t>& buffer) const {
   if (ordinal >= documents_) fail(where_, ": document ", ordinal, " of ", documents_, " is asked for");
   const auto ends = section<uint64_t>(at_.shingle_end + 8 * ordinal, 2);
   if (ends[0] >= ends[1] || ends[1] > num_shingles_)
     fail(where_, ": the shingles of document ", ordinal, " lie outside the file");
-  return section<uint64_t>(kHeadBytes + 8 * ends[0], ends[1] - ends[0]);
+  const uint64_t bytes = 8 * (ends[1] - ends[0]);
+  buffer.resize(ends[1] - ends[0]);
+  char* data = reinterpret_cast<char*>(buffer.data());
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t got =
+        ::pread(descriptor_, data + done, bytes - done, static_cast<off_t>(kHeadBytes + 8 * ends[0] + done));
+    if (got < 0 && errno == EINTR) continue;
+    check(got > 0, where_, ": cannot read: ", got < 0 ? std::strerror(errno) : "the file has shrunk");
+    done += static_cast<uint64_t>(got);
+  }
+  if (xxh3_64({data, bytes}) != section<uint64_t>(at_.shingle_hash + 8 * ordinal, 1)[0])
+    fail(where_, ": the shingles of document ", ordinal,
+         " are damaged (checksum); restore the file, or remove the index and build it again");
+  return buffer;
 }
 
 std::string_view DuplicateRun::text(uint64_t ends_at, uint64_t bytes_at, uint64_t bytes, size_t i,
@@ -290,20 +322,28 @@ void DuplicateRun::find(size_t band, const BandEntries& month, size_t crowd, uin
   };
   if (documents_ / kGallop <= entries.size()) {
     check_pages(keys_at, 4 * documents_);
-    size_t e = 0;
-    for (size_t i = 0; i < documents_;) {
-      const uint32_t key = keys[i];
-      const uint32_t bit = key >> month.shift;
-      if ((month.bits[bit >> 6] >> (bit & 63) & 1) == 0) [[likely]] {
-        ++i;
-        continue;
+    const uint64_t* bits = month.bits.data();
+    const int shift = month.shift;
+    std::array<uint32_t, 1024> passed;
+    for (size_t begin = 0; begin < documents_; begin += passed.size()) {
+      const size_t end = std::min(begin + passed.size(), documents_);
+      size_t count = 0;
+      for (size_t i = begin; i < end; ++i) {  // without a branch on what is found
+        const uint32_t bit = keys[i] >> shift;
+        passed[count] = static_cast<uint32_t>(i);
+        count += bits[bit >> 6] >> (bit & 63) & 1;
       }
-      size_t end = i + 1;
-      while (end < documents_ && keys[end] == key) ++end;
-      // Not from e on if the file is not in order: then nothing is found, which harms nobody.
-      while (e < entries.size() && key_of(entries[e]) < key) ++e;
-      if (e < entries.size() && key_of(entries[e]) == key) match(i, end, e);
-      i = end;
+      for (size_t p = 0; p < count; ++p) {
+        const size_t i = passed[p];
+        const uint32_t key = keys[i];
+        if (i > 0 && keys[i - 1] == key) continue;  // the first of its key speaks for all
+        size_t e = month.first[key >> shift >> 6];
+        while (e < entries.size() && key_of(entries[e]) < key) ++e;
+        if (e == entries.size() || key_of(entries[e]) != key) continue;
+        size_t past = i + 1;
+        while (past < documents_ && keys[past] == key) ++past;
+        match(i, past, e);
+      }
     }
     return;
   }
@@ -346,10 +386,11 @@ bool DuplicateRun::is_erased_id(std::string_view id) const {
 }
 
 void DuplicateRun::check_all() const {
-  check_pages(0, at_.pages);
+  check_pages(at_.shingle_end, at_.pages - at_.shingle_end);
+  std::vector<uint64_t> buffer;
   for (size_t i = 0; i < documents_; ++i) {
     (void)id(i);
-    (void)shingles(i);
+    (void)shingles(i, buffer);
   }
   for (size_t i = 0; i < dropped_; ++i) {
     (void)dropped_id(i);

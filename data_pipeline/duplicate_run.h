@@ -3,14 +3,15 @@
 // endian:
 //   0        "decdup01", zeros to 64
 //   64       shingles u64 [S], document by document
-//            shingle_end u64 [N + 1], id_end u64 [N + 1] (both begin with 0), ids
+//   tables   shingle_end u64 [N + 1], shingle_hash u64 [N] (XXH3-64 of a document's), id_end u64 [N + 1], ids
 //            per band: keys u32 [N] ascending, ordinals u32 [N]
 //            dropped_end u64 [M + 1], keeper_end u64 [M + 1], dropped ids, ids of their keepers
-//            XXH3-64 of every page of 4,096 bytes before this table
-//   end-128  footer: counts, settings, XXH3-64 of the table and of the footer itself
-// Every section begins at a multiple of 8. Pages are checked against the table when they are first read, so
-// that opening a run and looking a document up touch no more of it than they need; an offset or ordinal that
-// is out of bounds is an Error too, also in a file whose checksums are right.
+//            (the ends of lists begin with 0)
+//   checks   XXH3-64 of every 4,096 bytes of the tables
+//   end-128  footer: counts, settings, XXH3-64 of the checks and of the footer itself
+// Every section begins at a multiple of 8. Pages of the tables are checked when they are first read, shingles
+// whenever they are, so that opening a run and looking a document up touch no more of the file than they
+// need. An offset or ordinal that is out of bounds is an Error too, also in a file whose checksums are right.
 #pragma once
 
 #include <array>
@@ -51,7 +52,8 @@ class DuplicateRunWriter {
   uint64_t settings_;
   MinHash minhash_;
   std::vector<std::vector<uint32_t>> keys_;  // of each band
-  std::vector<uint64_t> shingle_end_ = {0}, id_end_ = {0}, dropped_end_ = {0}, keeper_end_ = {0};
+  std::vector<uint64_t> shingle_end_ = {0}, shingle_hash_, id_end_ = {0}, dropped_end_ = {0},
+                        keeper_end_ = {0};
   std::string ids_, dropped_, keepers_;
   std::string page_;  // what is written of the current page
   std::vector<uint64_t> page_hashes_;
@@ -61,14 +63,14 @@ class DuplicateRunWriter {
 // A document of an earlier month that shares a band with document `rank` of this one.
 struct EarlierCandidate {
   uint32_t rank, run, ordinal;
-  auto operator<=>(const EarlierCandidate&) const = default;
 };
 
 // This month's side of a look-up: (key << 32 | rank), ascending, and a bit for every key that occurs.
 struct BandEntries {
   std::vector<uint64_t> entries;
   std::vector<uint64_t> bits;
-  int shift = 0;  // of a key, to its bit
+  std::vector<uint32_t> first;  // of each word of bits, its first entry
+  int shift = 0;                // of a key, to its bit
 
   void set_bits();
 };
@@ -78,12 +80,16 @@ class DuplicateRun {
   // Error when the file is none of ours, cut short, of other settings, or not the one of `checksum`.
   DuplicateRun(const std::filesystem::path& path, uint64_t settings, int64_t bands,
                const std::string& checksum);
+  ~DuplicateRun();
+  DuplicateRun(const DuplicateRun&) = delete;
+  DuplicateRun& operator=(const DuplicateRun&) = delete;
 
   const std::string& period() const { return period_; }
   size_t documents() const { return documents_; }
   size_t dropped() const { return dropped_; }
   std::string_view id(size_t ordinal) const;
-  std::span<const uint64_t> shingles(size_t ordinal) const;
+  // Read from the file, not through the map: a document here and there costs less so. Into `buffer`.
+  std::span<const uint64_t> shingles(size_t ordinal, std::vector<uint64_t>& buffer) const;
   std::string_view dropped_id(size_t i) const;
   std::string_view dropped_keeper(size_t i) const;
 
@@ -108,11 +114,13 @@ class DuplicateRun {
   std::string_view text(uint64_t ends, uint64_t bytes_at, uint64_t bytes, size_t i, size_t count) const;
 
   MappedFile file_;
+  int descriptor_ = -1;
   std::string where_, period_;
   size_t documents_ = 0, dropped_ = 0, bands_ = 0;
   uint64_t num_shingles_ = 0, id_bytes_ = 0, dropped_bytes_ = 0, keeper_bytes_ = 0;
   struct {
-    uint64_t shingle_end, id_end, ids, bands, dropped_end, keeper_end, dropped_ids, keepers, pages;
+    uint64_t shingle_end, shingle_hash, id_end, ids, bands, dropped_end, keeper_end, dropped_ids, keepers,
+        pages;
   } at_{};
   std::unique_ptr<std::atomic<uint8_t>[]> page_is_good_;
   std::vector<uint64_t> erased_;  // ascending

@@ -100,7 +100,7 @@ MinHash::MinHash(int64_t bands, int64_t rows) : bands_(bands), rows_(rows) {
 
 void MinHash::band_keys(std::span<const uint64_t> shingles, std::span<uint32_t> keys) const {
   static const Minimum minimum = choose();
-  uint32_t least[kMaxFunctions + kLanes];
+  uint32_t least[kMaxFunctions + kLanes] = {};
   minimum(shingles.data(), shingles.size(), multiplier_.data(), mask_.data(), mask_.size(), least);
   // Function r * bands + b is row r of band b, so that all bands are folded side by side.
   const auto bands = static_cast<size_t>(bands_);

@@ -49,6 +49,15 @@ class Overlap {
   size_t mask_ = 0;
 };
 
+// A document of an earlier month: the oldest come first.
+struct Older {
+  uint32_t run, ordinal;
+  bool operator==(const Older&) const = default;
+  bool operator<(const Older& other) const {
+    return run != other.run ? run < other.run : ordinal < other.ordinal;
+  }
+};
+
 // The fewest shared shingles of sets of a and b that can reach the threshold; the division decides.
 size_t needed_overlap(size_t a, size_t b, double threshold) {
   return static_cast<size_t>(std::ceil(threshold * static_cast<double>(a + b) / (1 + threshold) -
@@ -237,21 +246,27 @@ NearDuplicateResult NearDuplicates::resolve(std::span<const DuplicateRun* const>
     find_buckets(band, earlier, buckets[band], found[band]);
     std::vector<uint32_t>().swap(keys_[band]);
   });
-  std::vector<EarlierCandidate> older;
-  for (auto& of_band : found) {
-    older.insert(older.end(), of_band.begin(), of_band.end());
-    std::vector<EarlierCandidate>().swap(of_band);
+  // By document: those of document r begin at older_begin[r].
+  std::vector<uint64_t> older_begin(earlier.empty() ? 0 : size() + 1, 0);
+  for (const auto& of_band : found)
+    for (const EarlierCandidate& candidate : of_band) ++older_begin[candidate.rank + 1];
+  std::partial_sum(older_begin.begin(), older_begin.end(), older_begin.begin());
+  std::vector<Older> older(older_begin.empty() ? 0 : older_begin.back());
+  {
+    std::vector<uint64_t> next = older_begin;
+    for (auto& of_band : found) {
+      for (const EarlierCandidate& candidate : of_band)
+        older[next[candidate.rank]++] = {candidate.run, candidate.ordinal};
+      std::vector<EarlierCandidate>().swap(of_band);
+    }
   }
-  std::sort(older.begin(), older.end());
-  older.erase(std::unique(older.begin(), older.end()), older.end());
 
   NearDuplicateResult result;
   result.documents = static_cast<int64_t>(size());
   Overlap overlap;
   std::vector<uint32_t> candidates;
-  std::vector<uint64_t> own;
+  std::vector<uint64_t> own, read;
   const auto crowd = static_cast<size_t>(config_.crowd);
-  auto next_older = older.begin();
   for (uint32_t r = 0; r < size(); ++r) {
     const uint32_t document = order_[r];
     const size_t count = counts_[document];
@@ -261,8 +276,9 @@ NearDuplicateResult NearDuplicates::resolve(std::span<const DuplicateRun* const>
       if (const uint32_t bucket = band.of[r]; bucket != 0)
         candidates.insert(candidates.end(), band.members.begin() + band.begin[bucket - 1],
                           band.members.begin() + band.begin[bucket - 1] + band.kept[bucket - 1]);
-    const bool any_older = next_older != older.end() && next_older->rank == r;
-    if (any_older || !candidates.empty()) {
+    std::span<Older> mine;
+    if (!older.empty()) mine = std::span(older).subspan(older_begin[r], older_begin[r + 1] - older_begin[r]);
+    if (!mine.empty() || !candidates.empty()) {
       const auto shingles = this->shingles(document);
       own.assign(shingles.begin(), shingles.end());  // the view of a fetched text does not last
       overlap.set(own);
@@ -278,13 +294,15 @@ NearDuplicateResult NearDuplicates::resolve(std::span<const DuplicateRun* const>
       return reaches(shared, total, config_.threshold);
     };
     bool is_removed = false;
-    for (; next_older != older.end() && next_older->rank == r; ++next_older) {
-      if (is_removed) continue;
-      const DuplicateRun& run = *earlier[next_older->run];
-      if (!is_similar(run.shingles(next_older->ordinal)) || run.is_erased(next_older->ordinal)) continue;
+    std::sort(mine.begin(), mine.end());
+    mine = mine.first(static_cast<size_t>(std::unique(mine.begin(), mine.end()) - mine.begin()));
+    for (const Older& candidate : mine) {
+      const DuplicateRun& run = *earlier[candidate.run];
+      if (!is_similar(run.shingles(candidate.ordinal, read)) || run.is_erased(candidate.ordinal)) continue;
       is_removed = true;
-      removed.keeper = next_older->ordinal;
-      removed.run = next_older->run;
+      removed.keeper = candidate.ordinal;
+      removed.run = candidate.run;
+      break;
     }
     if (!is_removed && !candidates.empty()) {
       std::sort(candidates.begin(), candidates.end());

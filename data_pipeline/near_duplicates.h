@@ -75,7 +75,8 @@ class Sketcher {
 };
 
 // The texts of a conversation that are compared: contents, reasoning and tool calls, in order. Roles do not
-// count here; they do for exact duplicates (dedup.h).
+// count here; they do for exact duplicates (dedup.h). The two of a preference pair are alike by nature: add
+// them as one document, with the texts of both.
 std::vector<std::string> duplicate_texts(const Conversation& conversation);
 
 struct RemovedDocument {

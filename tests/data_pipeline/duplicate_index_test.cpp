@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <map>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/json.h"
 #include "core/random.h"
 #include "tests/support/expect_error.h"
@@ -264,10 +266,52 @@ TEST_F(DamagedIndex, HostileOffsetsStayInTheFile) {
   EXPECT_ERROR(DuplicateRun(path, 7, 16, "0123456789abcdef"), "expected the run");
   const DuplicateRun run(path, 7, 16, "");
   EXPECT_EQ(run.id(0), "a");
-  EXPECT_EQ(run.shingles(0).size(), 3U);
+  std::vector<uint64_t> buffer;
+  EXPECT_EQ(run.shingles(0, buffer).size(), 3U);
   EXPECT_ERROR(run.id(1), "asked for");
-  EXPECT_ERROR(run.shingles(1), "asked for");
+  EXPECT_ERROR(run.shingles(1, buffer), "asked for");
   EXPECT_ERROR(run.dropped_id(0), "asked for");
+  // The numbers of a band, an end of a list and the counts, each changed with all checksums made right again.
+  const auto put = [](std::string& bytes, size_t at, uint64_t value, size_t size = 8) {
+    bytes.replace(at, size, reinterpret_cast<const char*>(&value), size);
+  };
+  const auto sealed = [&](std::string bytes) {
+    const size_t footer = bytes.size() - 128, checks = footer - 8, tables = 64 + 8 * shingles.size();
+    put(bytes, checks, xxh3_64(std::string_view(bytes).substr(tables, checks - tables)));
+    put(bytes, footer + 80, xxh3_64(std::string_view(bytes).substr(checks, 8)));
+    put(bytes, footer + 120, xxh3_64(std::string_view(bytes).substr(footer, 120)));
+    return bytes;
+  };
+  const size_t tables = 64 + 8 * shingles.size(), bands = tables + 16 + 8 + 16 + 8;
+  overwrite(path, sealed(good));
+  EXPECT_NO_THROW(DuplicateRun(path, 7, 16, "").check_all());
+  const std::vector<std::pair<size_t, uint64_t>> wrong = {
+      {tables, ~0ULL},  {tables + 8, 0},  {tables + 8, 4},      {tables + 8, ~0ULL},
+      {tables + 16, 1}, {tables + 24, 2}, {tables + 32, ~0ULL}, {tables + 32, 9}};
+  for (const auto& [at, value] : wrong) {
+    std::string bytes = good;
+    put(bytes, at, value);
+    overwrite(path, sealed(bytes));
+    EXPECT_ERROR(DuplicateRun(path, 7, 16, "").check_all(), path.string());
+  }
+  for (size_t field = 0; field < 6; ++field)
+    for (const uint64_t value : {100ULL, 1ULL << 32, ~0ULL, ~0ULL / 8}) {
+      std::string bytes = good;
+      put(bytes, bytes.size() - 128 + 8 * field, value);
+      overwrite(path, sealed(bytes));
+      EXPECT_ERROR(DuplicateRun(path, 7, 16, "").check_all(), path.string());
+    }
+  std::string bytes = good;
+  uint32_t key = 0;
+  std::memcpy(&key, bytes.data() + bands, sizeof key);
+  put(bytes, bands + 4, 1000000, 4);  // the ordinal
+  overwrite(path, sealed(bytes));
+  const DuplicateRun crooked(path, 7, 16, "");
+  BandEntries entries;
+  entries.entries = {uint64_t{key} << 32};
+  entries.set_bits();
+  std::vector<EarlierCandidate> found;
+  EXPECT_ERROR(crooked.find(0, entries, 256, 0, found), "names document 1000000 of 1");
 }
 
 TEST_F(DamagedIndex, AKillLeavesTheOldState) {

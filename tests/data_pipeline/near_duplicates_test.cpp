@@ -249,7 +249,8 @@ TEST(NearDuplicates, ACrowdCostsNoMoreThanItsLimit) {
   for (int i = 0; i < 120; ++i) disclaimer += "d" + std::to_string(i) + " ";
   for (int i = 0; i < 300; ++i) {
     std::string own;
-    for (int k = 0; k < 18; ++k) own += word(77, static_cast<uint64_t>(i * 100 + k)) + " ";
+    for (int k = 0; k < 18; ++k)
+      own += word(77, static_cast<uint64_t>(i) * 100 + static_cast<uint64_t>(k)) + " ";
     documents.push_back({"a" + std::to_string(i), "", own + disclaimer});
   }
   for (int i = 0; i < 300; i += 10)

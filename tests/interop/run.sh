@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
-<<<<<<< HEAD
-#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | croissant SCRATCH DEPS PROGRAM RECIPES
-=======
-#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED
->>>>>>> h-jinja
+#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
+#          croissant SCRATCH DEPS PROGRAM RECIPES
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
