@@ -243,31 +243,41 @@ std::vector<Side> split_month(const std::vector<SplitDocument>& documents, const
     for (const uint32_t k : component.keys)
       (side[k] == Side::kTrain ? train : side[k] == Side::kHeldOut ? held : open).push_back(k);
     if (open.empty()) continue;
-    if (train.empty() || held.empty()) {
-      Side all = !train.empty()  ? Side::kTrain
-                 : !held.empty() ? Side::kHeldOut
-                                 : new_side(open, keys, config, ledger.tenant());
-      const bool large =
-          size > kSmallComponent &&
-          static_cast<double>(size) > config.max_held_out_component * static_cast<double>(documents.size());
-      if (all == Side::kHeldOut && held.empty() && large) {
-        all = Side::kTrain;
-        ++found.kept_from_holding_out;
-      }
-      for (const uint32_t k : open) side[k] = all;
-      continue;
-    }
-    for (uint32_t i = 0; i < component.keys.size(); ++i) local[component.keys[i]] = i;
-    const auto locals = [&](std::vector<uint32_t> list) {
-      for (uint32_t& k : list) k = local[k];
-      return list;
+    const auto too_many = [&](int64_t held_documents) {
+      return held_documents > kSmallComponent &&
+             static_cast<double>(held_documents) >
+                 config.max_held_out_component * static_cast<double>(documents.size());
     };
-    std::vector<std::vector<uint32_t>> groups;
-    for (const uint32_t i : component.documents)
-      if (month.of_document[i].size() > 1) groups.push_back(locals(month.of_document[i]));
-    const std::vector<bool> out =
-        minimum_cut(static_cast<uint32_t>(component.keys.size()), groups, locals(held), locals(train));
-    for (const uint32_t k : open) side[k] = out[local[k]] ? Side::kHeldOut : Side::kTrain;
+    if (train.empty() || held.empty()) {
+      const Side all = !train.empty()  ? Side::kTrain
+                       : !held.empty() ? Side::kHeldOut
+                                       : new_side(open, keys, config, ledger.tenant());
+      for (const uint32_t k : open) side[k] = all;
+    } else {
+      for (uint32_t i = 0; i < component.keys.size(); ++i) local[component.keys[i]] = i;
+      const auto locals = [&](std::vector<uint32_t> list) {
+        for (uint32_t& k : list) k = local[k];
+        return list;
+      };
+      std::vector<std::vector<uint32_t>> groups;
+      for (const uint32_t i : component.documents)
+        if (month.of_document[i].size() > 1) groups.push_back(locals(month.of_document[i]));
+      const std::vector<bool> out =
+          minimum_cut(static_cast<uint32_t>(component.keys.size()), groups, locals(held), locals(train));
+      for (const uint32_t k : open) side[k] = out[local[k]] ? Side::kHeldOut : Side::kTrain;
+    }
+    // Documents that are held out because of a new key: if too many, the new keys are trained on.
+    int64_t held_documents = 0;
+    for (const uint32_t i : component.documents) {
+      const auto& own = month.of_document[i];
+      const bool all_held =
+          std::all_of(own.begin(), own.end(), [&](uint32_t k) { return side[k] == Side::kHeldOut; });
+      held_documents += all_held ? 1 : 0;
+    }
+    if (too_many(held_documents)) {
+      for (const uint32_t k : open) side[k] = Side::kTrain;
+      ++found.kept_from_holding_out;
+    }
   }
   for (size_t k = 0; k < keys.size(); ++k) ledger.set(keys[k].hash, side[k]);
   ledger.settle();

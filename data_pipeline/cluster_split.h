@@ -1,24 +1,24 @@
-// Which side of train / held-out a document is on when documents hang together: those of one customer, and
-// those of one cluster of near-duplicates, must not be on both sides, and what has been decided never
-// changes.
+// Which side of train / held-out a document is on when documents hang together: those of one customer,
+// and those of one cluster of near-duplicates, must not be on both sides, and what has been decided
+// stays.
 //
-// A document has keys: its customer, and the roots of the clusters it belongs to. Two documents that share a
-// key are related. The rule:
-// - A key has one side for ever, kept in the tenant's ledger. A document is on the side of its keys; if its
-// keys
-//   are on both sides it is on none: it is left out with the reason `split_conflict`. So related documents
-//   never straddle, and since a key's side never changes, neither does a document's, whatever is added later.
-// - New keys are given a side together: those that hang together through the month's new documents (a
-// component)
-//   and touch no key of the ledger are on the side that is_held_out() gives their canonical key: the customer
-//   whose key hash is least, without customers the root whose key hash is least. A single customer, or a
-//   single document, is thus where split.h puts it. A component of more than `max_held_out_component` of the
-//   month's documents (and more than kSmallComponent of them) is always trained on: a cluster of everybody's
-//   "thanks" that joins all customers must not take the month away.
-// - Where new keys hang together with ledger keys of one side, they take that side. With ledger keys of both,
-// the
-//   new keys get the sides that leave out the fewest documents (a minimum cut; of several the one that holds
-//   out the fewest keys, which is unique), so the result does not depend on the order of documents.
+// A document has keys: its customer, and the roots of the clusters it belongs to. Documents that share
+// a key are related. The rule:
+// - A key has one side for ever, kept in the tenant's ledger. A document is on the side of its keys;
+//   one whose keys are on both sides is on none: it is left out with the reason `split_conflict`. So
+//   related documents never straddle, and since a key's side never changes, neither does a document's,
+//   whatever is added later.
+// - New keys that hang together through the month's documents (a component) and touch no key of the
+//   ledger are on the side that is_held_out() gives their canonical key: the customer whose key hash is
+//   least, without customers the root whose key hash is least. A single customer, or a single document,
+//   is thus where split.h puts it.
+// - New keys that hang together with ledger keys of one side take that side. With ledger keys of both,
+//   they get the sides that leave out the fewest documents (a minimum cut; of several the one that
+//   holds out the fewest keys, which is unique), so the order of documents does not matter.
+// - Where that would hold out more than `max_held_out_component` of the month's documents in one
+//   component (and more than kSmallComponent of them), all its new keys are trained on instead: a
+//   cluster of everybody's "thanks" that joins all customers must not take the month away. Of its
+//   documents those with a key that is held out already are left out.
 // Doing a month twice with the ledger that it left gives the same sides.
 #pragma once
 
@@ -46,16 +46,17 @@ struct SplitConfig {
           "a group of documents that hang together and are more than this share of the month is trained on");
   }
   void validate(const Place& place) const;
+  bool operator==(const SplitConfig&) const = default;
 };
 
 enum class Side : uint8_t { kTrain = 0, kHeldOut = 1, kConflict = 2 };
 
-// 64 bits of a keyed hash, so that the ledger holds no customer's name: SHA-256 over (salt, tenant, kind,
-// key).
+// 64 bits of a keyed hash, so that the ledger holds no customer's name: SHA-256 over (salt, tenant,
+// kind, key).
 uint64_t split_key(const std::string& salt, const std::string& tenant, char kind, const std::string& key);
 
-// A tenant's keys and their sides: a file of sorted 8-byte records (63 bits of the key hash, the last bit the
-// side) between a header and a SHA-256 of both, written atomically. Same decisions, same bytes.
+// A tenant's keys and their sides: a file of sorted 8-byte records (63 bits of the key hash, the last
+// bit the side) between a header and a SHA-256 of both, written atomically. Same decisions, same bytes.
 class SplitLedger {
  public:
   explicit SplitLedger(std::string tenant, std::string salt)

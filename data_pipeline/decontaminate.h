@@ -41,6 +41,7 @@ struct EvaluationSetConfig {
     field("answer", c.answer,
           "key of the answer; empty: answer, completion, output, response, solution or messages");
   }
+  bool operator==(const EvaluationSetConfig&) const = default;
 };
 
 enum class CommonNgrams { kIgnore, kFlag };
@@ -74,6 +75,7 @@ struct DecontaminateConfig {
     field("max_set_bytes", c.max_set_bytes, "of all evaluation sets together");
   }
   void validate(const Place& place) const;
+  bool operator==(const DecontaminateConfig&) const = default;
 };
 
 struct EvaluationItem {

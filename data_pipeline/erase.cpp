@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "data_pipeline/ascii.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/unicode.h"
 
@@ -17,14 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
-  return text;
-}
+bool is_word(char c) { return is_ascii_digit(c) || is_ascii_letter(c); }
 
 // --- which documents
 
@@ -36,10 +30,10 @@ struct Value {
   bool number;
 };
 Value compared_value(const std::string& value) {
-  std::string text = lower(matching_text(value));
+  std::string text = ascii_lower(matching_text(value));
   const bool number =
-      std::all_of(text.begin(), text.end(), [](char c) { return is_digit(c) || is_separator(c); }) &&
-      std::any_of(text.begin(), text.end(), is_digit);
+      std::all_of(text.begin(), text.end(), [](char c) { return is_ascii_digit(c) || is_separator(c); }) &&
+      std::any_of(text.begin(), text.end(), is_ascii_digit);
   if (number) std::erase_if(text, is_separator);
   return {std::move(text), number};
 }
@@ -193,7 +187,7 @@ ErasureReason erasure_reason(const Conversation& conversation, const ErasureRequ
   std::vector<Value> values;
   for (const std::string& value : request.values) values.push_back(compared_value(value));
   for (const std::string& text : texts) {
-    const std::string folded = lower(matching_text(text));
+    const std::string folded = ascii_lower(matching_text(text));
     for (const Value& value : values)
       if (holds_value(folded, value)) return ErasureReason::kValue;
   }
@@ -259,7 +253,7 @@ struct ErasureTraces::State {
           add(before + form + "\"", kind, document, false);
       }
     }
-    const bool short_number = key.size() < kShortKey && std::all_of(key.begin(), key.end(), is_digit);
+    const bool short_number = key.size() < kShortKey && std::all_of(key.begin(), key.end(), is_ascii_digit);
     if (short_number && key.size() >= 3)
       for (const char* before : {":", ": "}) add(before + key, kind, document, true);
     add_base64(key, kind, document);

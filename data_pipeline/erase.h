@@ -1,9 +1,10 @@
-// Erasing a customer, the part that needs no corpus layout: which stored documents are the customer's, and
-// the proof that nothing of them is left in any byte of what is kept.
+// Erasing a customer, the part that needs no corpus layout: which stored documents are the customer's,
+// and the proof that nothing of them is left in any byte of what is kept.
 //
-//   for each stored document: if (erasure_reason(document, request) != kNone) { drop it;
-//   traces.add(document); } for each document that stays: traces.keep(document);
-//   traces.add_bytes(TraceKind::kHash, ...);           // the ledger's split key, an index's document hash
+//   ErasureTraces traces(request);
+//   for each stored document with erasure_reason(document, request) != kNone: drop it, traces.add(document);
+//   for each document that stays: traces.keep(document);
+//   traces.add_bytes(TraceKind::kHash, ...);  // the ledger's split key, an index's document hash
 //   ErasureReport report = scan_for_traces(traces, {corpus folder, index folder, ledger file, ...});
 //   report.clean() or the places in report.leftovers
 #pragma once
@@ -29,22 +30,22 @@ struct ErasureRequest {
 
 enum class ErasureReason { kNone, kCustomer, kValue };
 
-// kCustomer: a document of the tenant whose customer is one of request.customers (as normalize_text writes
-// them). kValue: one of the tenant in whose texts, tool calls, tools or meta a value occurs: not within a
-// longer word or number, ASCII case aside, compatibility forms folded; the digits of a number may have one
-// space, '-' or '.' between them.
+// kCustomer: a document of the tenant whose customer is one of request.customers (as normalize_text
+// writes them); kValue: one of the tenant in whose texts, tool calls, tools or meta a value occurs: not
+// within a longer word or number, ASCII case aside, compatibility forms folded; the digits of a number
+// may have one space, '-' or '.' between them.
 ErasureReason erasure_reason(const Conversation& conversation, const ErasureRequest& request);
 
 enum class TraceKind { kCustomer, kValue, kDocumentId, kText, kHash };
 const char* trace_kind_name(TraceKind kind);  // "customer", "value", "document_id", "text", "hash"
 
 // Byte strings that must occur nowhere:
-// - customers, values and document ids as they are, as JSON escapes them (with and without \u), and within
-//   base64; not as a part of a longer word of ASCII letters and digits. What is shorter than kShortKey bytes
-//   occurs by chance, and is looked for as a JSON value only (in quotes, or a number of three digits or more
-//   after a colon), also within a JSON string of JSON;
-// - pieces of kPiece bytes of the documents' texts and reasoning, that JSON writes as they are, and within
-//   base64. A piece that a kept document has too (a canned reply) proves nothing and is dropped.
+// - customers, values and document ids as they are, as JSON escapes them (with and without \u), and
+//   within base64; not as a part of a longer word of ASCII letters and digits. What is shorter than
+//   kShortKey bytes occurs by chance, and is looked for as a JSON value only (in quotes, or a number of
+//   three digits or more after a colon), also within a JSON string of JSON;
+// - pieces of kPiece bytes of the documents' texts and reasoning, that JSON writes as they are, and
+//   within base64. A piece that a kept document has too (a canned reply) proves nothing and is dropped.
 class ErasureTraces {
  public:
   static constexpr size_t kShortKey = 6, kPiece = 24, kMaxPiecesPerText = 256;
@@ -110,9 +111,9 @@ class TraceScanner {
 using OpenCompressed =
     std::function<bool(const std::filesystem::path&, const std::function<void(std::string_view)>& feed)>;
 
-// Every regular file of the paths (folders with all below, in order of name; links are not followed). Files
-// that begin as gzip or zstd do are opened by `open`, else they are unsearchable. Error when a path is not
-// there.
+// Every regular file of the paths (folders with all below, in order of name; links are not followed).
+// Files that begin as gzip or zstd do are opened by `open`, else they are unsearchable. Error when a
+// path is not there.
 ErasureReport scan_for_traces(const ErasureTraces& traces, const std::vector<std::filesystem::path>& paths,
                               const OpenCompressed& open = {});
 

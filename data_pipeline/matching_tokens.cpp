@@ -94,8 +94,8 @@ class Reader {
           single(plain_han(c), at, at + 3);
         }
       } else if (b == 0xEF) {  // full-width ASCII, U+FF01..FF5E
-        const auto c = static_cast<size_t>(((p[at + 1] & 0x3Fu) << 6 | (p[at + 2] & 0x3Fu)) - 0xF00 + 0x20);
-        ascii(kAscii[c], at, at + 3);
+        const uint32_t low = (p[at + 1] & 0x3Fu) << 6 | (p[at + 2] & 0x3Fu);
+        ascii(kAscii[low - 0xF00 + 0x20], at, at + 3);
       } else if (b == 0xE2 && (p[at + 2] == 0x98 || p[at + 2] == 0x99)) {
         ascii(kApostrophe, at, at + 3);
       } else {

@@ -1,13 +1,13 @@
-// The words of a text as they are compared when a copy of an evaluation question is looked for: whatever its
-// spacing, punctuation, case, full-width forms, invisible marks and digits.
+// The words of a text as they are compared when a copy of an evaluation question is looked for:
+// whatever its spacing, punctuation, case, full-width forms, invisible marks and digits.
 //
 // - Compatibility forms and case are folded (Unicode 15.0's NFKC_Casefold, pinned_unicode.h).
-// - A token is one character in the scripts that put no spaces between words (Han, kana, Bopomofo, Thai, Lao,
-//   Khmer, Myanmar), elsewhere a run of letters, marks and digits. Everything else only separates; an
-//   apostrophe within a word is dropped (don't = dont).
-// - Digits of all scripts are 0 to 9; a number of one digit equals the Han digit (3 = 三), and the financial
-// and
-//   traditional Han digits equal the plain ones (叁 = 三, 萬 = 万). Other digits are kept as they are.
+// - A token is one character in the scripts that put no spaces between words (Han, kana, Bopomofo,
+//   Thai, Lao, Khmer, Myanmar), elsewhere a run of letters, marks and digits. Everything else only
+//   separates; an apostrophe within a word is dropped (don't = dont).
+// - Digits of all scripts are 0 to 9; a number of one digit equals the Han digit (3 = 三), and the
+//   financial and traditional Han digits equal the plain ones (叁 = 三, 萬 = 万). Other digits are kept
+//   as they are.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,7 @@ struct MatchingTokens {
   MappedText scratch;  // kept, so that texts in a row do not allocate
 };
 
-// Replaces what `out` held. Bytes that are not UTF-8 separate. Error when `text` has more than
-// 256 MiB.
+// Replaces what `out` held. Bytes that are not UTF-8 separate. Error when `text` has more than 256 MiB.
 void matching_tokens(std::string_view text, MatchingTokens& out);
 
 }  // namespace decant

@@ -1,21 +1,20 @@
-// What a month's training set is mixed of: the month's documents and a replay of earlier months, sources by
-// weight, and caps. Each decision depends on hashes of ids and on the tenant's other documents, never on
-// their order; a tenant's mix does not depend on other tenants.
+// What a month's training set is mixed of: the month's documents and a replay of earlier months,
+// sources by weight, and caps. Each decision depends on hashes of ids and on the tenant's other
+// documents, never on their order; a tenant's mix does not depend on other tenants.
 //
 // For each tenant, in this order:
-// 1. Left out: documents of later months; withdrawn ones (withdrawn.h); those whose validity has ended or not
-// begun.
-// 2. Copies: weight w of the source gives every document floor(w) copies, and one more to the fraction of
-//    documents that w's fraction says, chosen by hash: a larger weight only adds. With shares instead of
-//    weights, the month has of each source that share of its tokens, as much in all as lets no source be
-//    repeated more than `max_repeats` times.
-// 3. The month's documents are taken by hash rank, each as often as the caps allow (of its canned reply,
-// customer,
-//    source, tenant). What does not fit closes that cap for the documents of later rank, so a larger cap only
-//    adds.
-// 4. Then documents of earlier months, by rank and under the same caps, up to the replay quota: the larger of
-//    `replay` times the month's tokens and `replay_tokens`. The first that does not fit ends it, so more
-//    replay only adds.
+// 1. Left out: documents of later months; withdrawn ones (withdrawn.h); those whose validity has ended
+//    or not begun.
+// 2. Copies: weight w of the source gives every document floor(w) copies, and one more to the fraction
+//    of documents that w's fraction says, chosen by hash: a larger weight only adds. With shares
+//    instead of weights, the month has of each source that share of its tokens, as much in all as lets
+//    no source be repeated more than `max_repeats` times.
+// 3. The month's documents are taken by hash rank, each as often as the caps allow (of its canned
+//    reply, customer, source, tenant). What does not fit closes that cap for the documents of later
+//    rank, so a larger cap only adds.
+// 4. Then documents of earlier months, by rank and under the same caps, up to the replay quota: the
+//    larger of `replay` times the month's tokens and `replay_tokens`. The first that does not fit ends
+//    it, so more replay only adds.
 // A copy counts as much as a document, for tokens and for caps.
 #pragma once
 
@@ -44,6 +43,7 @@ struct SourceMixConfig {
     field("max_tokens", c.max_tokens, "of this source for each tenant; 0: no limit");
     field("max_documents", c.max_documents, "of this source for each tenant; 0: no limit");
   }
+  bool operator==(const SourceMixConfig&) const = default;
 };
 
 struct MixConfig {
@@ -72,6 +72,7 @@ struct MixConfig {
     field("withdrawn", c.withdrawn, "rules for documents that are not learned any more");
   }
   void validate(const Place& place) const;
+  bool operator==(const MixConfig&) const = default;
 };
 
 // Months since year 0, so that they can be subtracted. `period` is YYYY-MM.
@@ -114,12 +115,13 @@ struct MixDecision {
   bool operator==(const MixDecision&) const = default;
 };
 
-// Decisions in the order of `documents`. Error when sources of the month have shares and others have none.
+// Decisions in the order of `documents`. Error when sources of the month have shares and others have
+// none.
 std::vector<MixDecision> mix(const std::vector<MixDocument>& documents, const MixNames& names, int32_t period,
                              const MixConfig& config);
 
-// {tenant: {documents, tokens, replayed_documents, replayed_tokens, sources: {name: {documents, tokens}},
-// left_out: {reason: documents}}}; copies counted.
+// {tenant: {documents, tokens, replayed_documents, replayed_tokens, sources: {name: {documents,
+// tokens}}, left_out: {reason: documents}}}; copies counted.
 Json mix_summary(const std::vector<MixDocument>& documents, const MixNames& names,
                  const std::vector<MixDecision>& decisions);
 

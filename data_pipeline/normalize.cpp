@@ -143,7 +143,9 @@ Cleaned clean_conversation(Conversation& conversation, const TextNormalizer& nor
     const bool written = message.role == "user" || message.role == "assistant";
     if (written) {
       std::string buffer;
-      message.content = std::string(normalizer.normalize(message.content, buffer));
+      const std::string_view clean = normalizer.normalize(message.content, buffer);
+      if (clean.size() != message.content.size() || clean.data() != message.content.data())
+        message.content = std::string(clean);
     } else {
       message.content = normalize_text(message.content);
     }

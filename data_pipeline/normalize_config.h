@@ -43,6 +43,7 @@ struct NormalizeConfig {
           "a longer run of one punctuation mark is shortened to this many; 0 leaves all");
   }
   void validate(const Place& place) const;
+  bool operator==(const NormalizeConfig&) const = default;
 };
 
 }  // namespace decant

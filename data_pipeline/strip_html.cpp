@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data_pipeline/ascii.h"
 #include "data_pipeline/unicode.h"
 
 namespace decant {
@@ -36,19 +37,10 @@ bool contains(const std::array<std::string_view, N>& names, std::string_view nam
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n'; }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
-  return out;
-}
-
 bool starts_with_lower(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() && lower(text.substr(0, prefix.size())) == prefix;
+  return text.size() >= prefix.size() && ascii_lower(text.substr(0, prefix.size())) == prefix;
 }
 
 enum class Tag { kNone, kOpenQuote, kInline, kCell, kBlock, kBreak, kRawBegin, kRawEnd };
@@ -62,10 +54,10 @@ Tag tag_kind(std::string_view text) {
   const bool closing = !inner.empty() && inner[0] == '/';
   if (closing) inner.remove_prefix(1);
   size_t length = 0;
-  while (length < inner.size() && (is_letter(inner[length]) || inner[length] == ':' ||
-                                   (length > 0 && (is_digit(inner[length]) || inner[length] == '-'))))
+  while (length < inner.size() && (is_ascii_letter(inner[length]) || inner[length] == ':' ||
+                                   (length > 0 && (is_ascii_digit(inner[length]) || inner[length] == '-'))))
     ++length;
-  const std::string name = lower(inner.substr(0, std::min<size_t>(length, 32)));
+  const std::string name = ascii_lower(inner.substr(0, std::min<size_t>(length, 32)));
   inner.remove_prefix(length);
   if (!inner.empty() && !is_blank(inner[0]) && inner[0] != '/') return Tag::kNone;
   Tag kind = Tag::kNone;
@@ -78,7 +70,7 @@ Tag tag_kind(std::string_view text) {
   } else if (contains(kBlockTags, name)) {
     kind = Tag::kBlock;
   } else if (contains(kInlineTags, name) ||
-             (name.size() > 2 && (name[1] == ':' || name.starts_with("st1:")) && is_letter(name[0]))) {
+             (name.size() > 2 && (name[1] == ':' || name.starts_with("st1:")) && is_ascii_letter(name[0]))) {
     kind = Tag::kInline;
   }
   if (kind == Tag::kNone) return kind;
@@ -107,8 +99,9 @@ std::optional<std::string> numeric_entity(std::string_view digits) {  // after '
   uint64_t value = 0;
   for (const char c : digits) {
     const bool letter = hex && ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'));
-    if (!is_digit(c) && !letter) return {};
-    value = value * (hex ? 16 : 10) + static_cast<uint64_t>(is_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
+    if (!is_ascii_digit(c) && !letter) return {};
+    value =
+        value * (hex ? 16 : 10) + static_cast<uint64_t>(is_ascii_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
   }
   if (value >= 0x80 && value < 0xA0 && kWindows1252[value - 0x80] != 0) value = kWindows1252[value - 0x80];
   if (value == 0 || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) value = 0xFFFD;

@@ -1,14 +1,12 @@
-// HTML out of the texts of ticket exports: tags, comments, scripts and styles go, entities become what they
-// stand for.
+// HTML out of the texts of ticket exports: tags, comments, scripts and styles go, entities become what
+// they stand for.
 //
-// Only what is surely HTML: `<` right before a tag name that HTML (or Office's o:p and its like) has, up to
-// its
-// `>`; quoted attribute values may hold `>`. So "a < b", "<3", "<name>" and "<x@example.com>" stay. Tags of
-// blocks, rows and breaks become a line end (blocks at most one in a row), cells a space, other tags nothing.
-// Entities: all names of HTML with their semicolon, decimal and hexadecimal; &nbsp; becomes a plain space,
-// 128 to 159 are read as windows-1252 as browsers do. What decoding or removing brings together is stripped
-// too
-// ("&amp;lt;b&gt;"), so a second time changes nothing.
+// Only what is surely HTML: `<` right before a tag name that HTML (or Office's o:p and its like) has,
+// up to its `>`; quoted attribute values may hold `>`. So "a < b", "<3", "<name>" and "<x@example.com>"
+// stay. Tags of blocks, rows and breaks become a line end (blocks at most one in a row), cells a space,
+// other tags nothing. Entities: all names of HTML with their semicolon, decimal and hexadecimal; &nbsp;
+// becomes a plain space, 128 to 159 are read as windows-1252 as browsers do. What decoding or removing
+// brings together is stripped too ("&amp;lt;b&gt;"), so a second time changes nothing.
 #pragma once
 
 #include <cstddef>

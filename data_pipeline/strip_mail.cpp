@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "data_pipeline/ascii.h"
 #include "data_pipeline/normalize.h"
 
 namespace decant {
@@ -33,18 +34,11 @@ std::vector<Line> split_lines(View text) {
   return lines;
 }
 
-std::string lower(View text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
-  return out;
-}
-
 bool starts_with(View text, View prefix) {  // ASCII case aside; `prefix` in lower case
-  return text.size() >= prefix.size() && lower(text.substr(0, prefix.size())) == prefix;
+  return text.size() >= prefix.size() && ascii_lower(text.substr(0, prefix.size())) == prefix;
 }
 bool ends_with(View text, View suffix) {
-  return text.size() >= suffix.size() && lower(text.substr(text.size() - suffix.size())) == suffix;
+  return text.size() >= suffix.size() && ascii_lower(text.substr(text.size() - suffix.size())) == suffix;
 }
 template <size_t N>
 bool starts_with_any(View text, const std::array<View, N>& prefixes) {
@@ -132,7 +126,7 @@ bool is_separator(View line) {
        "mensaje original", "回复的原邮件"});
   if (starts_with(line, "begin forwarded message:") && line.size() == 24) return true;
   return line.size() <= 120 && line.starts_with("--") && line.ends_with("--") &&
-         holds_any(lower(line), kTexts);
+         holds_any(ascii_lower(line), kTexts);
 }
 
 // "From:" at the head of a block of headers, with or without bold marks.
@@ -233,7 +227,8 @@ bool is_disclaimer(View paragraph) {
   static constexpr auto kCues = std::to_array<View>({"intended recipient", "intended only", "intended solely",
                                                      "addressee", "received this", "privileged", "误收",
                                                      "誤收", "收件人", "收件者", "保密", "机密", "機密"});
-  return paragraph.size() >= 60 && starts_with_any(paragraph, kFirst) && holds_any(lower(paragraph), kCues);
+  return paragraph.size() >= 60 && starts_with_any(paragraph, kFirst) &&
+         holds_any(ascii_lower(paragraph), kCues);
 }
 
 constexpr size_t kMaxSignatureLines = 8, kMaxSignatureLine = 100;
@@ -295,7 +290,7 @@ bool strip_quoted_mail(View text, MappedText& out) {
   return keep_lines(text, lines, dropped, out);
 }
 
-std::string boilerplate_key(View line) { return lower(matching_text(line)); }
+std::string boilerplate_key(View line) { return ascii_lower(matching_text(line)); }
 
 bool strip_signatures(View text, MappedText& out) {
   const auto lines = split_lines(text);

@@ -1,5 +1,5 @@
-// Answers that were right once: policies that no longer hold are not learned, neither from the month nor
-// replayed.
+// Answers that were right once: policies that no longer hold are not learned, neither from the month
+// nor replayed.
 #pragma once
 
 #include <cstdint>
@@ -29,13 +29,14 @@ struct WithdrawnConfig {
     field("ids", c.ids, "these documents");
     field("meta", c.meta, "documents with these values in 'meta'");
   }
+  bool operator==(const WithdrawnConfig&) const = default;
 };
 
-// Rules, ready for matching. A rule applies to mixes of months after its `valid_until`, and to the documents
-// for which everything that it names holds: one of `ids`, all of `meta` (numbers and booleans as JSON writes
-// them), `text` in a message or its reasoning as a run of matching tokens (matching_tokens.h), `regex`
-// likewise. A text on which the expression gives up (a match limit bounds its time) counts as found: what
-// cannot be judged is not learned.
+// Rules, ready for matching. A rule applies to mixes of months after its `valid_until`, and to the
+// documents for which everything that it names holds: one of `ids`, all of `meta` (numbers and booleans
+// as JSON writes them), `text` in a message or its reasoning as a run of matching tokens
+// (matching_tokens.h), `regex` likewise. A text on which the expression gives up (a match limit bounds
+// its time) counts as found: what cannot be judged is not learned.
 class WithdrawnRules {
  public:
   // Error for a rule without a name or without a condition, a bad month, or an expression that PCRE2 refuses.

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "data_pipeline/minimum_cut.h"
 #include "data_pipeline/split.h"
+#include "tests/support/config_text.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -127,6 +128,26 @@ TEST(ClusterSplit, ALargeComponentIsTrainedOn) {
   EXPECT_GT(counts.held_out, 290);
 }
 
+TEST(ClusterSplit, ASmallHeldOutClusterThatGrowsDoesNotTakeTheMonth) {
+  SplitConfig config;
+  std::string held;
+  for (int i = 0; held.empty(); ++i)
+    if (is_held_out(config.salt, "t", "c" + std::to_string(i), "", config.held_out_fraction))
+      held = "c" + std::to_string(i);
+  SplitLedger ledger("t", config.salt);
+  ASSERT_EQ(split_month({{"1", held, {"thanks"}}}, config, ledger)[0], Side::kHeldOut);
+  std::vector<SplitDocument> documents;
+  for (int i = 0; i < 200; ++i) {
+    documents.push_back({"a" + std::to_string(i), "new" + std::to_string(i), {"thanks"}});
+    documents.push_back({"b" + std::to_string(i), "new" + std::to_string(i), {}});
+  }
+  SplitCounts counts;
+  const auto sides = split_month(documents, config, ledger, &counts);
+  EXPECT_EQ(counts.kept_from_holding_out, 1);
+  for (size_t i = 0; i < documents.size(); ++i)
+    EXPECT_EQ(sides[i], i % 2 == 0 ? Side::kConflict : Side::kTrain);
+}
+
 TEST(ClusterSplit, TheFewestAreLeftOut) {
   SplitConfig config;
   config.held_out_fraction = 0.5;
@@ -225,6 +246,15 @@ TEST(MinimumCut, LongChains) {
   for (uint32_t i = 0; i + 1 < nodes; ++i) groups.push_back({i, i + 1});
   const auto out = minimum_cut(nodes, groups, {0}, {nodes - 1});
   EXPECT_EQ(std::count(out.begin(), out.end(), true), 1);
+}
+
+TEST(ClusterSplit, Config) {
+  const SplitConfig c = {0.25, "salt", 0.5};
+  EXPECT_EQ(test::read_config_text<SplitConfig>(write_config(c)), c);
+  EXPECT_ERROR(test::read_config_text<SplitConfig>("held_out_fraction: 1"), "less than 1");
+  EXPECT_ERROR(test::read_config_text<SplitConfig>("max_held_out_component: 0"), "above 0");
+  SplitLedger ledger("t", "other");
+  EXPECT_ERROR(split_month({}, SplitConfig{}, ledger), "salt");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "core/random.h"
+#include "tests/support/config_text.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -42,7 +43,8 @@ TEST(Decontaminate, FindsACopyWhateverItsForm) {
   EXPECT_EQ(index.too_short(), 1u);
   for (const std::string& text :
        {kEnglish, "user said: " + kEnglish + " thanks",
-        std::string("janets DUCKS lay  16 eggs,per day -- she (eats) three for breakfast; every morning & bakes"),
+        std::string(
+            "janets DUCKS lay  16 eggs,per day -- she (eats) three for breakfast; every morning & bakes"),
         std::string("ＪＡＮＥＴＳ ｄｕｃｋｓ ｌａｙ １６ ｅｇｇｓ per day she eats three for breakfast every "
                     "morning"),
         std::string(
@@ -245,6 +247,19 @@ TEST(Decontaminate, RealSets) {
     flagged += scan.empty() ? 0 : 1;
   }
   EXPECT_EQ(flagged, 0u);
+}
+
+TEST(Decontaminate, Config) {
+  const DecontaminateConfig c = {
+      {{"a", "a.jsonl", "shop", "q", "a"}}, 8, 9, 10, 11, 12, CommonNgrams::kFlag, false, 1000};
+  EXPECT_EQ(test::read_config_text<DecontaminateConfig>(write_config(c)), c);
+  const auto error = [](const std::string& yaml, const char* part) {
+    EXPECT_ERROR(test::read_config_text<DecontaminateConfig>(yaml), part);
+  };
+  error("words: 1", "must be 2 to 1000");
+  error("sets: [{name: a}]", "needs a name and a path");
+  error("sets: [{name: a, path: x}, {name: a, path: y}]", "two sets are named 'a'");
+  error("sets: [{name: a, path: x, tenant: A B}]", "the tenant of 'a'");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/random.h"
+#include "tests/support/config_text.h"
 #include "tests/support/expect_error.h"
 
 namespace decant {
@@ -245,6 +246,28 @@ TEST(Mix, Summary) {
   for (uint32_t t = 0; t < 2; ++t)
     expected += tokens(list, decisions, t, false) + tokens(list, decisions, t, true);
   EXPECT_EQ(sum, expected);
+}
+
+TEST(Mix, Config) {
+  MixConfig c;
+  c.sources = {{"a", {0.5, 0.25, 10, 20}}, {"b", {}}};
+  c.max_repeats = 2;
+  c.replay = 0.3;
+  c.replay_tokens = 1;
+  c.replay_months = 2;
+  c.max_tokens_per_tenant = 3;
+  c.max_documents_per_customer = 4;
+  c.max_documents_per_canned_reply = 5;
+  c.salt = "s";
+  c.withdrawn = {{"r", "shop", "2024-01", "text", "a+", {"x"}, {{"k", "v"}}}};
+  EXPECT_EQ(test::read_config_text<MixConfig>(write_config(c)), c);
+  const auto error = [](const std::string& yaml, const char* part) {
+    EXPECT_ERROR(test::read_config_text<MixConfig>(yaml), part);
+  };
+  error("replay: -0.1", "at least 0");
+  error("sources: {a: {weight: -1}}", "the weight of 'a'");
+  error("sources: {a: {share: 2}}", "the share of 'a'");
+  error("withdrawn: [{name: x}]", "would withdraw everything");
 }
 
 }  // namespace

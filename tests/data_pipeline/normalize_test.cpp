@@ -11,6 +11,8 @@
 
 #include "core/random.h"
 #include "data_pipeline/unicode.h"
+#include "tests/support/config_text.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
 namespace decant {
@@ -403,6 +405,15 @@ TEST(Normalize, StepsAreForWhatPeopleWrote) {
   ASSERT_EQ(clean_conversation(c, TextNormalizer(config)).reason, "");
   EXPECT_EQ(shape(c), "s:<b>s</b>|u:q|a:a|");
   EXPECT_EQ(c.messages[2].reasoning, "<b>r</b>");
+}
+
+TEST(Normalize, Config) {
+  const NormalizeConfig c = {true, true, true, true, {"请评价", "a: b"}, false, EmojiRule::kRemove, 3};
+  EXPECT_EQ(test::read_config_text<NormalizeConfig>(write_config(c)), c);
+  EXPECT_EQ(test::read_config_text<NormalizeConfig>(""), NormalizeConfig());
+  EXPECT_ERROR(test::read_config_text<NormalizeConfig>("max_repeated_punctuation: -1"), "must be 0 to 1000");
+  EXPECT_ERROR(test::read_config_text<NormalizeConfig>("boilerplate: ['a', ' ']"), "an entry is empty");
+  EXPECT_ERROR(test::read_config_text<NormalizeConfig>("boilerplate: [\"a\\nb\"]"), "each entry is one line");
 }
 
 }  // namespace
