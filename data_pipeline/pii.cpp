@@ -187,7 +187,7 @@ float pii_score(const PiiContext& context, float base, std::initializer_list<Pii
   else if (std::any_of(topics.begin(), topics.end(), [&](PiiTopic t) { return context.near(t, 24); }))
     score += 0.15f;
   if (against(context.label)) score -= 0.5f;
-  if (against(context.after)) score -= 0.4f;
+  if (against(context.after) || context.after == PiiTopic::kUnit) score -= 0.4f;
   return score;
 }
 

@@ -3,6 +3,7 @@
 // with "Qux" or a number that begins with 0 is a surrogate.
 #include <algorithm>
 #include <array>
+#include <bitset>
 
 #include "data_pipeline/pii_finders.h"
 
@@ -39,6 +40,12 @@ constexpr std::u16string_view kPlaces[] = {
     u"惠州", u"汕头", u"泉州", u"烟台",     u"潍坊",   u"洛阳",   u"唐山", u"保定",   u"义乌",   u"昆山"};
 
 size_t place_at(const PiiText& text, size_t i) {
+  static const auto first = [] {
+    std::bitset<0x10000> units;
+    for (const auto place : kPlaces) units.set(place[0]);
+    return units;
+  }();
+  if (!first.test(text[i])) return 0;
   for (const auto place : kPlaces)
     if (text.starts(i, place)) return place.size();
   return 0;
@@ -121,7 +128,8 @@ size_t right_end(const PiiText& text, size_t i) {
 size_t left_begin(const PiiText& text, size_t anchor, size_t floor) {
   size_t l = anchor;
   while (l > floor && anchor - l < 30 && text.han(l - 1) && !contains(kStops, text[l - 1])) {
-    if (ends_any(text, l,
+    if (contains(u"点于至递送址货往近边面以及者", text[l - 1]) &&
+        ends_any(text, l,
                  {u"地点", u"位于", u"寄至", u"送至", u"搬至", u"发至", u"快递", u"配送", u"地址", u"发货",
                   u"收货", u"前往", u"附近", u"旁边", u"对面", u"可以", u"以及", u"或者"}) != 0)
       break;
@@ -154,6 +162,7 @@ size_t road_end(const PiiText& text, size_t i) {
     if (c != u'路') return 0;
   }
   const char16_t before = text[i - 1];
+  if (before == c) return 0;
   switch (c) {
     case u'路':
       if (contains(u"线電电思套短走迷上半出铁网网一这那条带问公马小", before) &&

@@ -121,6 +121,7 @@ void find_birth_date(const PiiText& text, size_t i, PiiFindings& out) {
     while (word > 0 && text.letter(word - 1) && k - word < 10) --word;
     if (k > word && month_name(text, word) != 0) {
       const Digits day = digits_at(text, i);
+      if (day.count <= 2 && (day.value < 1 || day.value > 31)) return;
       if (day.count > 2 && !(day.count == 4 && year_fits(day.value))) return;
       size_t d = day.end;
       for (const std::u16string_view ending : {u"st", u"nd", u"rd", u"th"})

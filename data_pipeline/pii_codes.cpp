@@ -235,8 +235,8 @@ void find_plate(const PiiText& text, size_t i, PiiFindings& out) {
   if (length == 6 && (digits < 4 || (!text.letter(serial) && !text.letter(k - 1)))) return;
   if (length == 5 && letters > 3) return;
   const PiiContext c = pii_context(text, i, k);
-  // 新, 云, 青, 贵, 宁, 吉, 黑 are words, too: 最新A12345.
-  static constexpr std::u16string_view words = u"新云雲青贵貴宁吉黑川";
+  // 新 and 云 are words, too: 最新A12345.
+  static constexpr std::u16string_view words = u"新云雲";
   const bool inside_word = words.find(text[i]) != std::u16string_view::npos && text.han(i - 1) &&
                            text[i - 1] != u'牌' && text[i - 1] != u'是' && text[i - 1] != u'为' &&
                            text[i - 1] != u'号';

@@ -145,8 +145,9 @@ constexpr Group kGroups[] = {
     {PiiTopic::kMoney,
      u"金额|金額|总额|价格|價格|售价|单价|原价|余额|总价|合计|共计|总计|费用|运费|付款金额|支付金额|订单金额|"
      u"amount|total|"
-     u"price|usd|rmb|cny|eur|cost|costs|balance|元|块|块钱|万元|万|美元|欧元|dollars|euros|yuan|件|个|個|台|"
-     u"套|次|股|"
+     u"price|cost|costs|balance"},
+    {PiiTopic::kUnit,
+     u"usd|rmb|cny|eur|元|块|块钱|万元|万|美元|欧元|dollars|euros|yuan|件|个|個|台|套|次|股|"
      u"字节|bytes|kb|mb|gb|ms|秒|毫秒|rows|行|条|份|箱|公斤|公里|平方米|分钟|小时|天|人"},
     {PiiTopic::kVersion,
      u"版本|版本号|固件|固件版本|升级|升级到|更新到|驱动|内核|章节|版|补丁|软件版本|version|versions|ver|v|"

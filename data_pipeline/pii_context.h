@@ -42,6 +42,7 @@ enum class PiiTopic : uint8_t {
   kSecret,  // password, 密码
   kOrder,
   kMoney,
+  kUnit,  // 元, dollars: behind an amount
   kVersion,
   kCount
 };

@@ -273,7 +273,7 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
   else if (t >= 2 && surnames().has(text[t - 2]) && given().has(text[t - 1]) && !is_word(text, t - 2))
     begin = t - 2;
   else if (surnames().has(text[t - 1])) {
-    static const Characters left(u"找问请给和跟是叫让的由对与谢好您为向联见约姓位系到说");
+    static const Characters left(u"找问请给和跟是叫让的由对与谢好您为向联见约姓位系到说下");
     const bool bounded = t < 2 || !text.han(t - 2) || left.has(text[t - 2]);
     const bool word_before = t >= 2 && pii_word_before(text, t - 1).topic > PiiTopic::kConnector;
     static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");

@@ -124,6 +124,7 @@ void find_email(const PiiText& text, size_t at, PiiFindings& out) {
     }
     if (begin == at) return;
   }
+  if (text.units(begin, at) == u"git") return;  // git@github.com:
   out.add(PiiKind::kEmail, begin, end, 0.95f, text.ascii(begin, end));
 }
 
@@ -157,8 +158,9 @@ void find_ip6(const PiiText& text, size_t colon, PiiFindings& out) {
   // The whole token, once: only its first colon is looked at.
   size_t begin = colon;
   while (begin > 0 && colon - begin < 5 && hex(text, begin - 1)) --begin;
-  if (colon - begin > 4 || text.alnum(begin - 1) || text[begin - 1] == u':' || text[begin - 1] == u'.' ||
-      text[begin - 1] == u'-' || text[begin - 1] == u'_')
+  if (colon - begin > 4 || text.alnum(begin - 1) ||
+      (text[begin - 1] == u':' && (text.alnum(begin - 2) || text[begin - 2] == u':')) ||
+      text[begin - 1] == u'.' || text[begin - 1] == u'-' || text[begin - 1] == u'_')
     return;
   size_t k = begin, groups = 0, gap = 0, longest = 0;
   bool digits = false, mixed = false;

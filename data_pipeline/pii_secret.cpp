@@ -95,6 +95,8 @@ bool secret_unit(const PiiText& text, size_t i) {
 }  // namespace
 
 void find_keys(const PiiText& text, size_t begin, PiiFindings& out) {
+  // A part of a longer code: looked at from its begin.
+  if ((text[begin - 1] == u'-' || text[begin - 1] == u'_') && text.alnum(begin - 2)) return;
   if (text.starts(begin, u"eyj")) return find_jwt(text, begin, out);
   const std::string_view head = raw(text, begin, std::min(begin + 12, text.size()));
   for (const Service& service : kServices) {
@@ -195,7 +197,8 @@ void find_labelled_secret(const PiiText& text, const PiiWord& label, PiiFindings
   if ((!said && !bearer) || surrogate(text, k)) return;
   const size_t begin = k;
   size_t digits = 0, letters = 0, upper = 0, others = 0;
-  while (k < begin + kLongest && secret_unit(text, k)) {
+  constexpr size_t kLongestPassword = 128;
+  while (k < begin + kLongestPassword && secret_unit(text, k)) {
     if (text.digit(k))
       ++digits;
     else if (text.letter(k))
@@ -210,7 +213,8 @@ void find_labelled_secret(const PiiText& text, const PiiWord& label, PiiFindings
     --others;
   }
   const size_t n = k - begin;
-  if (n < 4 || n > 512 || text[k] == u'(' || text[k] == u'[' || text[k] == u'{') return;  // code: f(x), a[i]
+  if (n < 4 || n == kLongestPassword || text[k] == u'(' || text[k] == u'[' || text[k] == u'{')
+    return;  // code: f(x), a[i]
   if (text[begin] == u'$' || text[begin] == u'%' || text[begin] == u'*' || text[begin] == u'/') return;
   // A password that is one plain word cannot be told from the sentence that goes on.
   const bool pin = digits == n && n <= 8;

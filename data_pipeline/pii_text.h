@@ -15,7 +15,10 @@ class PiiText {
 
   size_t size() const { return size_; }
   // 0 beyond either end, so i - 1 of the first is 0.
-  char16_t operator[](size_t i) const { return i < size_ ? units_[i] : u'\0'; }
+  char16_t operator[](size_t i) const {
+    count(1);
+    return i < size_ ? units_[i] : u'\0';
+  }
   std::u16string_view units(size_t begin, size_t end) const { return {units_.data() + begin, end - begin}; }
   std::string_view bytes() const { return bytes_; }
   size_t byte(size_t i) const { return starts_[i]; }  // of size(): the end
@@ -28,12 +31,21 @@ class PiiText {
   bool space(size_t i) const { return (*this)[i] == u' '; }
   bool upper(size_t i) const;  // a letter that was upper case
   bool starts(size_t i, std::u16string_view word) const {
+    count(1);
     return i < size_ && std::u16string_view(units_.data() + i, size_ - i).starts_with(word);
   }
   bool ends(size_t i, std::u16string_view word) const {  // whether `word` ends before unit i
+    count(1);
     return i <= size_ && std::u16string_view(units_.data(), i).ends_with(word);
   }
   std::string ascii(size_t begin, size_t end) const;  // UTF-8 of the units
+
+#ifdef DECANT_COUNT_PII_READS  // tests/data_pipeline/pii_work_test.cpp
+  static inline uint64_t reads = 0;
+  static void count(size_t n) { reads += n; }
+#else
+  static void count(size_t) {}
+#endif
 
  private:
   std::string_view bytes_;
