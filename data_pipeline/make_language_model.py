@@ -61,7 +61,8 @@ play playing game flight hotel trip travel passport car bus train taxi road stre
 minute minutes second seconds ago yesterday tonight noon monday tuesday wednesday thursday friday saturday sunday possible
 impossible able unable supposed allowed available unavailable correct incorrect true false sure certain certainly definitely
 probably perhaps quite rather pretty almost exactly instead however though although unless whether whose whom why wondering
-appreciate apologize apologies welcome regards sincerely congratulations""",
+appreciate apologize apologies welcome regards sincerely congratulations visa mastercard paypal iphone android apple google facebook
+whatsapp amazon ebay wifi usb pdf online latte cappuccino espresso mocha caramel pizza mini""",
     "de": """hallo danke bitte ja nein wo wann warum wie was wer welche meine mein meinen meiner ihre ihr bestellung lieferung paket
 rechnung konto geld zurück rückgabe umtausch stornieren kündigen passwort vergessen funktioniert kaputt falsch noch nicht immer
 schon heute morgen gestern guten tag hilfe können könnten möchte brauche habe hätte gern gerne sehr vielen geht kein keine kann

@@ -226,36 +226,34 @@ class WordBreaker {
     if (raw == kSpaceSegment && c == kSpaceSegment) return last_ = c, true;        // WB3d
     if (is_ignored(c)) return true;                                                // WB4
     const bool letter = is_letter(c), after_letter = is_letter(last);
-    bool join = false;
-    uint8_t now = c;
-    if (after_letter && letter) {  // WB5
-      join = true;
-    } else if (after_letter && (c == kMidLetter || is_quote_or_both(c)) && is_letter(peek(next, end))) {
-      join = true, now = last;                                // WB6, WB7: the letter that follows will join
-    } else if (last == kHebrewLetter && c == kSingleQuote) {  // WB7a
-      join = true;
-    } else if (last == kHebrewLetter && c == kDoubleQuote &&
-               peek(next, end) == kHebrewLetter) {  // WB7b, WB7c
-      join = true, now = kHebrewLetter;
-    } else if ((last == kNumeric && (c == kNumeric || letter)) || (after_letter && c == kNumeric)) {
-      join = true;  // WB8, WB9, WB10
-    } else if (last == kNumeric && (c == kMidNumber || is_quote_or_both(c)) && peek(next, end) == kNumeric) {
-      join = true, now = kNumeric;                     // WB11, WB12
-    } else if (last == kKatakana && c == kKatakana) {  // WB13
-      join = true;
-    } else if (c == kExtendNumberLetter) {  // WB13a
-      join = after_letter || last == kNumeric || last == kKatakana || last == kExtendNumberLetter;
-    } else if (last == kExtendNumberLetter) {  // WB13b
-      join = letter || c == kNumeric || c == kKatakana;
-    } else if (last == kRegional && c == kRegional && odd_) {  // WB15, WB16
-      join = true;
+    const auto goes_on_as = [this](uint8_t now) {
+      last_ = now;
+      return true;
+    };
+    if (after_letter && letter) return goes_on_as(c);  // WB5
+    const bool between_letters = c == kMidLetter || is_quote_or_both(c);
+    if (after_letter && between_letters && is_letter(peek(next, end)))
+      return goes_on_as(last);                                             // WB6, WB7: the next letter joins
+    if (last == kHebrewLetter && c == kSingleQuote) return goes_on_as(c);  // WB7a
+    if (last == kHebrewLetter && c == kDoubleQuote && peek(next, end) == kHebrewLetter)
+      return goes_on_as(kHebrewLetter);                                       // WB7b, WB7c
+    if (last == kNumeric && (c == kNumeric || letter)) return goes_on_as(c);  // WB8, WB10
+    if (after_letter && c == kNumeric) return goes_on_as(c);                  // WB9
+    const bool between_digits = c == kMidNumber || is_quote_or_both(c);
+    if (last == kNumeric && between_digits && peek(next, end) == kNumeric)
+      return goes_on_as(kNumeric);                                  // WB11, WB12
+    if (last == kKatakana && c == kKatakana) return goes_on_as(c);  // WB13
+    const bool wordlike =
+        after_letter || last == kNumeric || last == kKatakana || last == kExtendNumberLetter;
+    if (c == kExtendNumberLetter && wordlike) return goes_on_as(c);  // WB13a
+    if (last == kExtendNumberLetter && (letter || c == kNumeric || c == kKatakana))
+      return goes_on_as(c);                             // WB13b
+    if (last == kRegional && c == kRegional && odd_) {  // WB15, WB16
       odd_ = false;
-      last_ = c;
       return true;
     }
-    if (c == kRegional) odd_ = true;
-    last_ = now;
-    return join;
+    begin(c);
+    return false;
   }
 
   void after_space() { last_ = raw_ = kSpaceSegment; }
