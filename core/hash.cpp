@@ -19,11 +19,17 @@ void must(bool done) {
   if (!done) throw std::runtime_error("OpenSSL could not compute a SHA-256 digest");
 }
 
+// Looked up once: EVP_sha256() makes every digest look it up, which takes longer than a short text.
+const EVP_MD* sha256() {
+  static const EVP_MD* digest = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  must(digest != nullptr);
+  return digest;
+}
+
 }  // namespace
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
-  must(context_ != nullptr &&
-       EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) == 1);
+  must(context_ != nullptr && EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), sha256(), nullptr) == 1);
 }
 
 Sha256::~Sha256() { EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_)); }
@@ -56,7 +62,7 @@ std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view messa
   // OpenSSL refuses a null key, which an empty view may be.
   const char* key_data = key.empty() ? "" : key.data();
   const bool done = key.size() <= std::numeric_limits<int>::max() &&
-                    HMAC(EVP_sha256(), key_data, static_cast<int>(key.size()),
+                    HMAC(sha256(), key_data, static_cast<int>(key.size()),
                          reinterpret_cast<const unsigned char*>(message.data()), message.size(), out.data(),
                          &size) != nullptr;
   must(done && size == out.size());

@@ -202,6 +202,14 @@ RunDirectory::Outcome RunDirectory::step(const StepKey& key, const std::function
   return {std::move(manifest), true};
 }
 
+void RunDirectory::reopen(const StepKey& key) {
+  check_step_name(key.step);
+  const fs::path folder = step_path(key.step);
+  if (!fs::exists(folder / kStepKey)) return;
+  fs::remove(folder / kManifest);  // first: a kill here means that the step is done anew
+  write_file(folder / kStepKey, manifest_head(key)["key"].get<std::string>() + "\n");
+}
+
 bool RunDirectory::done(const StepKey& key, const std::vector<std::string>& volatile_files) const {
   check_step_name(key.step);
   return !finished(step_path(key.step), manifest_head(key), volatile_files).is_null();

@@ -45,6 +45,9 @@ class RunDirectory {
   };
   Outcome step(const StepKey& key, const std::function<Json(const std::filesystem::path& folder)>& work,
                const std::vector<std::string>& volatile_files = {});
+  // Makes what lies in the step's folder the beginning of the work for `key`, so that the next step() with it
+  // does not clear the folder: for work that mends a finished step (an erasure). Nothing to do without one.
+  void reopen(const StepKey& key);
   // Whether step() would skip: the manifest has this key and the outputs still have their hashes. Changes
   // nothing.
   bool done(const StepKey& key, const std::vector<std::string>& volatile_files = {}) const;

@@ -28,11 +28,16 @@ std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64
     const int64_t length = reader.row_tokens(row);
     if (tokens + length > max_tokens) close_batch();
     tokens += length;
-    for (const ShardDocument& document : reader.row(row)) {
-      documents.emplace_back(document.tokens.begin(), document.tokens.end());
+    const RowView view = reader.row_view(row);
+    for (size_t d = 0; d < view.documents(); ++d) {
+      const uint64_t begin = view.document_offsets[d] - view.document_offsets[0];
+      const uint64_t size = view.document_offsets[d + 1] - view.document_offsets[d];
+      const auto ids = view.tokens.subspan(begin, size);
+      documents.emplace_back(ids.begin(), ids.end());
       auto& weight = weights.emplace_back();
-      weight.reserve(document.loss_weight.size());
-      for (const uint8_t w : document.loss_weight) weight.push_back(static_cast<float>(w) / 255.0f);
+      weight.reserve(size);
+      for (const uint8_t w : view.loss_weight.subspan(begin, size))
+        weight.push_back(static_cast<float>(w) / 255.0f);
     }
   }
   close_batch();
@@ -46,11 +51,10 @@ int64_t longest_row(const ShardReader& reader) {
 }
 
 bool has_target(const ShardReader& reader) {
-  for (int64_t i = 0; i < reader.rows(); ++i)
-    for (const auto& document : reader.row(i))
-      if (std::any_of(document.loss_weight.begin(), document.loss_weight.end(),
-                      [](uint8_t w) { return w > 0; }))
-        return true;
+  for (int64_t i = 0; i < reader.rows(); ++i) {
+    const auto weights = reader.row_view(i).loss_weight;
+    if (std::any_of(weights.begin(), weights.end(), [](uint8_t w) { return w > 0; })) return true;
+  }
   return false;
 }
 

@@ -6,100 +6,90 @@
 #include <cstring>
 #include <memory>
 
-#include "core/hash.h"
+#include "core/error.h"
+#include "data_pipeline/unicode.h"
 
 namespace decant {
 
 namespace {
 
-constexpr uint32_t kNone = ~uint32_t{0};
-constexpr size_t kScanLimit = 48;  // up to here a scan over all pairs beats a heap
+constexpr size_t kBatch = 32;  // pieces that are looked for in the cache at once
 
-uint64_t mix(uint64_t x) {
-  x *= 0x9E3779B97F4A7C15ull;
-  return x ^ x >> 29;
-}
+thread_local uint64_t pairs_looked_up_here = 0;
 
-// 64-bit hash of short pieces.
-uint64_t piece_hash(std::string_view piece) {
-  uint64_t h = piece.size() * 0x9FB21C651E98DF25ull;
-  const char* p = piece.data();
-  size_t left = piece.size();
-  while (left >= 8) {
-    uint64_t word;
-    std::memcpy(&word, p, 8);
-    h = mix(h ^ word);
-    p += 8, left -= 8;
-  }
-  uint64_t word = 0;
-  std::memcpy(&word, p, left);
-  return mix(mix(h ^ word));
-}
-
-// One cache line: a piece and its ids.
-struct alignas(64) Cached {
-  char piece[32];
-  uint32_t ids[7];
-  uint8_t length, count, lost, spare;
-};
-static_assert(sizeof(Cached) == 64);
-
-// Direct-mapped; a thread has a few, so that it can serve several tokenizers in turn.
-struct Cache {
-  static constexpr size_t kSlots = size_t{1} << 15;
+// A thread has a few caches, so that it can serve several tokenizers in turn.
+struct OwnedCache {
   uint64_t owner = 0;
   uint64_t last_use = 0;
-  std::unique_ptr<Cached[]> slots;
+  std::unique_ptr<PieceCache> cache;
 };
 
-Cache& cache_of(uint64_t owner) {
-  thread_local Cache caches[3];
-  thread_local Cache* latest = &caches[0];
+PieceCache& cache_of(uint64_t owner) {
+  thread_local OwnedCache caches[3];
+  thread_local OwnedCache* latest = &caches[0];
   thread_local uint64_t clock = 0;
-  if (latest->owner == owner) return *latest;
-  Cache* oldest = &caches[0];
-  for (Cache& cache : caches) {
-    if (cache.owner == owner) oldest = &cache;
-    if (oldest->owner != owner && cache.last_use < oldest->last_use) oldest = &cache;
+  if (latest->owner == owner) return *latest->cache;
+  OwnedCache* oldest = &caches[0];
+  for (OwnedCache& one : caches) {
+    if (one.owner == owner) oldest = &one;
+    if (oldest->owner != owner && one.last_use < oldest->last_use) oldest = &one;
   }
   if (oldest->owner != owner) {
-    oldest->slots.reset(new Cached[Cache::kSlots]());
+    oldest->cache = std::make_unique<PieceCache>();
     oldest->owner = owner;
   }
   oldest->last_use = ++clock;
   latest = oldest;
-  return *oldest;
+  return *oldest->cache;
 }
 
 }  // namespace
 
-Bpe::Bpe(const BpeModel& model)
-    : ignore_merges_(model.ignore_merges), fuse_unknown_(model.fuse_unknown), unknown_id_(model.unknown_id) {
+uint64_t Bpe::pairs_looked_up() { return pairs_looked_up_here; }
+
+uint64_t Bpe::pair_hash(uint32_t left, uint32_t right) {
+  const uint64_t pair = uint64_t{left} << 32 | right;
+  const uint64_t h = pair * 0x9E3779B97F4A7C15ull;
+  return h ^ h >> 32;
+}
+
+Bpe::Bpe(BpeModel model)
+    : tokens_(std::move(model.tokens)),
+      whole_characters_(tokens_, model.merges),
+      ignore_merges_(model.ignore_merges),
+      fuse_unknown_(model.fuse_unknown),
+      unknown_id_(model.unknown_id) {
   static std::atomic<uint64_t> instances{0};
   instance_ = ++instances;
-  std::fill(std::begin(byte_ids_), std::end(byte_ids_), int64_t{-1});
-  tokens_.resize(std::bit_ceil(model.tokens.size() * 2 + 2));
-  for (const auto& [token, id] : model.tokens) {
-    if (token.empty()) continue;
-    if (token.size() == 1) byte_ids_[static_cast<unsigned char>(token[0])] = id;
-    size_t at = piece_hash(token) & (tokens_.size() - 1);
-    while (tokens_[at].length != 0) at = (at + 1) & (tokens_.size() - 1);
-    tokens_[at] = {static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(token.size()), id};
-    bytes_ += token;
+  check(tokens_.end_id() <= kEndId, "a vocabulary with ids of ", kEndId, " and more");
+  for (int b = 0; b < 256; ++b) {
+    const char byte = static_cast<char>(b);
+    byte_ids_[b] = tokens_.find(std::string_view(&byte, 1));
   }
-  merges_.resize(std::bit_ceil(model.merges.size() * 2 + 2));
+  merges_.resize(std::bit_ceil(model.merges.size() * 3 / 2 + 2));
+  // Eight bits a merge and more: of the pairs without a merge, one in ten is looked for in vain.
+  const size_t bits = std::bit_ceil(std::max<size_t>(model.merges.size() * 8, 64));
+  filter_.resize(bits / 64);
+  filter_shift_ = 64 - std::countr_zero(bits);
   for (size_t rank = 0; rank < model.merges.size(); ++rank) {
     const BpeMerge& merge = model.merges[rank];
     const uint64_t pair = uint64_t{merge.left} << 32 | merge.right;
-    size_t at = mix(pair) >> 20 & (merges_.size() - 1);
+    const uint64_t hash = pair_hash(merge.left, merge.right);
+    filter_[hash >> filter_shift_ >> 6] |= uint64_t{1} << (hash >> filter_shift_ & 63);
+    size_t at = hash & (merges_.size() - 1);
     while (merges_[at].pair != ~uint64_t{0} && merges_[at].pair != pair) at = (at + 1) & (merges_.size() - 1);
     merges_[at] = {pair, static_cast<uint32_t>(rank), merge.joined};
   }
 }
 
-const Bpe::Slot* Bpe::find_merge(uint32_t left, uint32_t right) const {
+bool Bpe::maybe_merge(uint64_t hash) const {
+  const uint64_t bit = hash >> filter_shift_;
+  return filter_[bit >> 6] >> (bit & 63) & 1;
+}
+
+const Bpe::Slot* Bpe::find_merge(uint32_t left, uint32_t right, uint64_t hash) const {
   const uint64_t pair = uint64_t{left} << 32 | right;
-  size_t at = mix(pair) >> 20 & (merges_.size() - 1);
+  size_t at = hash & (merges_.size() - 1);
   while (merges_[at].pair != pair) {
     if (merges_[at].pair == ~uint64_t{0}) return nullptr;
     at = (at + 1) & (merges_.size() - 1);
@@ -107,69 +97,127 @@ const Bpe::Slot* Bpe::find_merge(uint32_t left, uint32_t right) const {
   return &merges_[at];
 }
 
-int64_t Bpe::find_token(std::string_view bytes) const {
-  size_t at = piece_hash(bytes) & (tokens_.size() - 1);
-  while (tokens_[at].length != 0) {
-    const Token& token = tokens_[at];
-    if (token.length == bytes.size() &&
-        std::memcmp(bytes_.data() + token.offset, bytes.data(), bytes.size()) == 0)
-      return token.id;
-    at = (at + 1) & (tokens_.size() - 1);
-  }
-  return -1;
+const Bpe::Slot* Bpe::find_merge(uint32_t left, uint32_t right) const {
+  const uint64_t hash = pair_hash(left, right);
+  return maybe_merge(hash) ? find_merge(left, right, hash) : nullptr;
 }
 
-int64_t Bpe::merge(std::string_view piece, std::vector<uint32_t>& out) const {
-  if (ignore_merges_)
-    if (const int64_t id = find_token(piece); id >= 0) {
-      out.push_back(static_cast<uint32_t>(id));
-      return 0;
-    }
-  int64_t lost = 0;
-  thread_local std::vector<uint32_t> ids;
-  ids.clear();
+size_t Bpe::first_symbols(std::string_view piece, uint32_t* symbols, int64_t& lost) const {
+  size_t n = 0;
   bool after_unknown = false;
-  for (const char c : piece) {
-    const int64_t id = byte_ids_[static_cast<unsigned char>(c)];
-    if (id >= 0) {
-      ids.push_back(static_cast<uint32_t>(id));
-    } else {
-      ++lost;
-      if (unknown_id_ >= 0 && !(fuse_unknown_ && after_unknown))
-        ids.push_back(static_cast<uint32_t>(unknown_id_));
+  for (const char *p = piece.data(), *end = p + piece.size(); p != end;) {
+    const auto lead = static_cast<unsigned char>(*p);
+    const int length = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    if ((length == 2 || length == 3) && end - p >= length) {
+      const int before = p == piece.data() ? -1 : static_cast<unsigned char>(p[-1]);
+      const int after = p + length == end ? -1 : static_cast<unsigned char>(p[length]);
+      const char* next = p;
+      const uint32_t id = whole_characters_.find(next_code_point(next), before, after);
+      if (id != WholeCharacters::kNone) {
+        symbols[n++] = id;
+        after_unknown = false;
+        p = next;
+        continue;
+      }
     }
-    after_unknown = id < 0;
-  }
-  size_t n = ids.size();
-
-  if (n <= kScanLimit) {
-    uint32_t ranks[kScanLimit], joined[kScanLimit];  // of the pair (i, i + 1)
-    const auto look_up = [&](size_t i) {
-      const Slot* slot = i + 1 < n ? find_merge(ids[i], ids[i + 1]) : nullptr;
-      ranks[i] = slot == nullptr ? kNone : slot->rank;
-      joined[i] = slot == nullptr ? 0 : slot->joined;
-    };
-    for (size_t i = 0; i < n; ++i) look_up(i);
-    while (n > 1) {
-      size_t best = 0;
-      for (size_t i = 1; i + 1 < n; ++i)
-        if (ranks[i] < ranks[best]) best = i;
-      if (ranks[best] == kNone) break;
-      ids[best] = joined[best];
-      const size_t tail = n - best - 2;
-      std::memmove(&ids[best + 1], &ids[best + 2], tail * sizeof(uint32_t));
-      std::memmove(&ranks[best + 1], &ranks[best + 2], tail * sizeof(uint32_t));
-      std::memmove(&joined[best + 1], &joined[best + 2], tail * sizeof(uint32_t));
-      --n;
-      look_up(best);
-      if (best > 0) look_up(best - 1);
+    for (const char* stop = p + std::min<ptrdiff_t>(length, end - p); p != stop; ++p) {
+      const int64_t id = byte_ids_[static_cast<unsigned char>(*p)];
+      if (id >= 0) {
+        symbols[n++] = static_cast<uint32_t>(id);
+      } else {
+        ++lost;
+        if (unknown_id_ >= 0 && !(fuse_unknown_ && after_unknown))
+          symbols[n++] = static_cast<uint32_t>(unknown_id_);
+      }
+      after_unknown = id < 0;
     }
-    out.insert(out.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(n));
-    return lost;
   }
+  return n;
+}
 
-  // Long pieces: a heap of candidate pairs by (rank, place) over a linked list of symbols; a candidate that
-  // no longer stands is seen by its rank.
+size_t Bpe::merge(std::string_view piece, int64_t* out, int64_t& lost) const {
+  if (ignore_merges_)
+    if (const int64_t id = tokens_.find(piece); id >= 0) {
+      *out = id;
+      return 1;
+    }
+  if (piece.size() <= kFewSymbols) {
+    uint32_t symbols[kFewSymbols];
+    return merge_few(symbols, first_symbols(piece, symbols, lost), out);
+  }
+  std::vector<uint32_t> symbols(piece.size());
+  symbols.resize(first_symbols(piece, symbols.data(), lost));
+  if (symbols.size() <= kFewSymbols) return merge_few(symbols.data(), symbols.size(), out);
+  return merge_many(symbols.data(), symbols.size(), out);
+}
+
+// Candidates are the pairs that have a merge, a few of all pairs in most languages; each round takes the
+// lowest. Symbols are a linked list over `ids`.
+size_t Bpe::merge_few(uint32_t* ids, size_t n, int64_t* out) const {
+  uint64_t hashes[kFewSymbols];
+  uint32_t rank[kFewSymbols], joined[kFewSymbols];  // of the pair that starts here; kNone: no merge
+  uint8_t next[kFewSymbols + 1], previous[kFewSymbols + 1], candidates[kFewSymbols];
+  size_t hopeful = 0;
+  for (size_t i = 0; i + 1 < n; ++i) {
+    hashes[i] = pair_hash(ids[i], ids[i + 1]);
+    candidates[hopeful] = static_cast<uint8_t>(i);
+    hopeful += maybe_merge(hashes[i]);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    rank[i] = kNone;
+    next[i] = static_cast<uint8_t>(i + 1);
+    previous[i + 1] = static_cast<uint8_t>(i);
+  }
+  size_t lookups = n, count = 0;
+  for (size_t k = 0; k < hopeful; ++k) {
+    const size_t i = candidates[k];
+    if (const Slot* slot = find_merge(ids[i], ids[i + 1], hashes[i])) {
+      rank[i] = slot->rank;
+      joined[i] = slot->joined;
+      candidates[count++] = static_cast<uint8_t>(i);
+    }
+  }
+  bool listed[kFewSymbols] = {};
+  for (size_t k = 0; k < count; ++k) listed[candidates[k]] = true;
+  const auto renew = [&](size_t at) {
+    const Slot* slot = next[at] < n ? find_merge(ids[at], ids[next[at]]) : nullptr;
+    ++lookups;
+    rank[at] = slot == nullptr ? kNone : slot->rank;
+    if (slot == nullptr) return;
+    joined[at] = slot->joined;
+    if (!listed[at]) candidates[count++] = static_cast<uint8_t>(at), listed[at] = true;
+  };
+  while (count > 0) {
+    // The lowest rank, of equals the leftmost; pairs that are no more are left out.
+    size_t kept = 0, best = 0;
+    uint64_t lowest = ~uint64_t{0};
+    for (size_t k = 0; k < count; ++k) {
+      const size_t at = candidates[k];
+      const uint64_t order = uint64_t{rank[at]} << 8 | at;
+      candidates[kept] = static_cast<uint8_t>(at);
+      listed[at] = rank[at] != kNone;
+      kept += listed[at];
+      if (order < lowest) lowest = order, best = at;
+    }
+    count = kept;
+    if (count == 0) break;
+    const size_t gone = next[best];
+    ids[best] = joined[best];
+    rank[gone] = kNone;
+    next[best] = next[gone];
+    previous[next[gone]] = static_cast<uint8_t>(best);
+    renew(best);
+    if (best > 0) renew(previous[best]);
+  }
+  size_t written = 0;
+  for (size_t i = 0; i < n; i = next[i]) out[written++] = ids[i];
+  pairs_looked_up_here += lookups;
+  return written;
+}
+
+// A heap of candidate pairs by (rank, place) over a linked list of symbols; a candidate that no longer stands
+// is seen by its symbols.
+size_t Bpe::merge_many(const uint32_t* ids, size_t n, int64_t* out) const {
   struct Node {
     uint32_t id, previous, next;
   };
@@ -179,11 +227,14 @@ int64_t Bpe::merge(std::string_view piece, std::vector<uint32_t>& out) const {
   const auto later = [](const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
   };
+  check(n < kNone, "a text without a break of ", n, " bytes is too long to be tokenized");
   std::vector<Node> nodes(n);
   std::vector<Candidate> heap;
+  uint64_t lookups = 0;
   const auto push = [&](uint32_t at) {
     const uint32_t next = nodes[at].next;
     if (next == kNone) return;
+    ++lookups;
     if (const Slot* slot = find_merge(nodes[at].id, nodes[next].id)) {
       heap.push_back({slot->rank, at, nodes[at].id, nodes[next].id});
       std::push_heap(heap.begin(), heap.end(), later);
@@ -199,42 +250,46 @@ int64_t Bpe::merge(std::string_view piece, std::vector<uint32_t>& out) const {
     heap.pop_back();
     Node& node = nodes[top.at];
     if (node.id != top.left || node.next == kNone || nodes[node.next].id != top.right) continue;
-    const Slot* slot = find_merge(top.left, top.right);
+    ++lookups;
     Node& gone = nodes[node.next];
-    node.id = slot->joined;
+    node.id = find_merge(top.left, top.right)->joined;
     gone.id = kNone;
     node.next = gone.next;
     if (node.next != kNone) nodes[node.next].previous = top.at;
     push(top.at);
     if (node.previous != kNone) push(node.previous);
   }
-  for (uint32_t at = 0; at != kNone; at = nodes[at].next) out.push_back(nodes[at].id);
+  pairs_looked_up_here += lookups;
+  size_t written = 0;
+  for (uint32_t at = 0; at != kNone; at = nodes[at].next) out[written++] = nodes[at].id;
+  return written;
+}
+
+PieceCache& Bpe::cache() const { return cache_of(instance_); }
+
+int64_t Bpe::encode_unknown(const PieceKey& piece, PieceCache& cache, std::vector<int64_t>& ids) const {
+  int64_t lost = 0;
+  const size_t before = ids.size();
+  ids.resize(before + piece.text.size());
+  const size_t count = merge(piece.text, &ids[before], lost);
+  cache.insert(piece, &ids[before], count, lost);
+  ids.resize(before + count);
   return lost;
 }
 
-int64_t Bpe::encode(std::string_view piece, std::vector<int64_t>& ids) const {
-  thread_local std::vector<uint32_t> out;
-  if (piece.size() <= sizeof(Cached::piece)) {
-    Cached& cached = cache_of(instance_).slots[piece_hash(piece) & (Cache::kSlots - 1)];
-    if (cached.length != piece.size() || std::memcmp(cached.piece, piece.data(), piece.size()) != 0) {
-      out.clear();
-      const int64_t lost = merge(piece, out);
-      if (out.size() > std::size(cached.ids)) {
-        ids.insert(ids.end(), out.begin(), out.end());
-        return lost;
-      }
-      std::memcpy(cached.piece, piece.data(), piece.size());
-      std::copy(out.begin(), out.end(), cached.ids);
-      cached.length = static_cast<uint8_t>(piece.size());
-      cached.count = static_cast<uint8_t>(out.size());
-      cached.lost = static_cast<uint8_t>(lost);
-    }
-    ids.insert(ids.end(), cached.ids, cached.ids + cached.count);
-    return cached.lost;
+int64_t Bpe::encode(const std::vector<std::string_view>& pieces, const char* readable,
+                    std::vector<int64_t>& ids) const {
+  PieceCache& here = cache();
+  int64_t known[PieceCache::kMostIds + 3], lost = 0;
+  PieceKey key;
+  for (const std::string_view piece : pieces) {
+    make_key(piece.data(), piece.size(), readable, key);
+    const int count = here.find(key, known, lost);
+    if (count >= 0)
+      ids.insert(ids.end(), known, known + count);
+    else
+      lost += encode_unknown(key, here, ids);
   }
-  out.clear();
-  const int64_t lost = merge(piece, out);
-  ids.insert(ids.end(), out.begin(), out.end());
   return lost;
 }
 

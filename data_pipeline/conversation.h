@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -36,17 +37,20 @@ struct Conversation {
 
 Json conversation_json(const Conversation& conversation);
 
-// A canonical record, or an OpenAI-style line {"messages": [...]}. What is missing is filled: id "sha256-<32
-// hex>" of tenant and messages, tenant "default", period and customer empty. Whole numbers are taken as ids
-// and customers. Content is text, null (empty) or a list of {"type": "text"} parts. `name` and `tool_call_id`
-// of a message are left out; top-level keys that the record does not have go to `meta`. Error text without a
-// prefix (the caller knows the place): missing or wrong fields, unknown role, no messages, bad period, a key
-// that would change what is learned if it were ignored (`tools`, `functions`, a message's `weight`).
+// A canonical record from JSON (record_format.h: the form `messages`); Error text without a prefix, since the
+// caller knows the place.
 Conversation parse_conversation(const Json& json);
 
+// "sha256-<32 hex>" of everything that is learned from: tenant, messages, and tools, pair and rejected where
+// there are any.
+std::string content_id(const Conversation& conversation);
+
+inline constexpr size_t kMaxIdBytes = 256;
+inline constexpr size_t kMaxMessages = 100000;
+
 // [a-z0-9-]{1,64}: tenants become paths.
-bool is_tenant_name(const std::string& tenant);
+bool is_tenant_name(std::string_view tenant);
 // YYYY-MM
-bool is_period(const std::string& period);
+bool is_period(std::string_view period);
 
 }  // namespace decant

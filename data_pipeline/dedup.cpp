@@ -15,13 +15,26 @@ std::string duplicate_key(const Conversation& conversation) {
     digest.update(std::to_string(text.size()) + ":");
     digest.update(text);
   };
+  // Only when set, and with its name: what has none of these keeps its key.
+  const auto put_field = [&](std::string_view name, std::string_view text) {
+    if (text.empty()) return;
+    put(name);
+    put(text);
+  };
   put(conversation.tenant);
   for (const Message& message : conversation.messages) {
     put(message.role);
     put(matching_text(message.content));
     put(message.tool_calls.is_null() ? std::string() : message.tool_calls.dump());
+    put_field("reasoning", matching_text(message.reasoning));
+    put_field("name", message.name);
+    put_field("tool_call_id", message.tool_call_id);
+    if (message.weight != 1) put_field("weight", Json(message.weight).dump());
   }
-  return digest.hex();
+  put_field("tools", conversation.tools.is_null() ? std::string() : conversation.tools.dump());
+  put_field("pair", conversation.pair);
+  if (conversation.rejected) put_field("rejected", "true");
+  return digest.hex().substr(0, 32);
 }
 
 std::vector<size_t> exact_duplicates(const std::vector<const Conversation*>& conversations) {

@@ -10,7 +10,9 @@
 
 namespace decant {
 
-// SHA-256 over the tenant and, message by message, role, matching_text(content) and tool calls. Case counts.
+// 128 bits of SHA-256, as 32 hex digits, over the tenant and, message by message, role,
+// matching_text(content), tool calls, and, where they are set, reasoning, name, tool call id and weight; then
+// tools, pair and rejected. Case counts.
 std::string duplicate_key(const Conversation& conversation);
 
 // For each conversation the index of the one that is kept in its place (its own when it is kept itself). Of

@@ -1,90 +1,22 @@
 #include "data_pipeline/normalize.h"
 
-#include <unicode/normalizer2.h>
-#include <unicode/uchar.h>
-#include <unicode/unistr.h>
-
-#include <stdexcept>
-
 #include "core/error.h"
+#include "data_pipeline/clean_text.h"
+#include "data_pipeline/mojibake.h"
+#include "data_pipeline/pinned_unicode.h"
+#include "data_pipeline/strip_html.h"
+#include "data_pipeline/strip_mail.h"
+#include "data_pipeline/strip_symbols.h"
+#include "data_pipeline/unicode.h"
 
 namespace decant {
 
 namespace {
 
-icu::UnicodeString normalized(const icu::Normalizer2* form, const icu::UnicodeString& text,
-                              UErrorCode& status) {
-  return form->normalize(text, status);
-}
-
-const icu::Normalizer2* nfc(UErrorCode& status) { return icu::Normalizer2::getNFCInstance(status); }
-const icu::Normalizer2* nfkc(UErrorCode& status) { return icu::Normalizer2::getNFKCInstance(status); }
-
-void expect_icu(UErrorCode status) {
-  if (U_FAILURE(status)) throw std::logic_error(concat("ICU: ", u_errorName(status)));
-}
-
-// fromUTF8 repairs as the header says.
-icu::UnicodeString from_utf8(std::string_view text) {
-  if (text.size() > 0x3fffffff) fail("a text of ", text.size(), " bytes is too long to normalise");
-  return icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
-}
-
-bool is_removed(UChar32 c) {
-  if (c == '\n' || c == '\t') return false;
-  if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return true;
-  if (c == 0xfeff || c == 0x200b || c == 0x2060 || c == 0x00ad) return true;
-  return c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-bool is_newline(UChar32 c) { return c == '\r' || c == 0x85 || c == 0x2028 || c == 0x2029; }
-
-icu::UnicodeString without_controls(const icu::UnicodeString& text) {
-  icu::UnicodeString kept;
-  for (int32_t i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
-    const UChar32 c = text.char32At(i);
-    if (c == '\r' && i + 1 < text.length() && text.charAt(i + 1) == '\n') continue;
-    if (is_newline(c)) {
-      kept.append(static_cast<UChar32>('\n'));
-    } else if (!is_removed(c)) {
-      kept.append(c);
-    }
-  }
-  return kept;
-}
-
-// Joiners that join nothing that needs joining. Looks at the text that is kept so far, so runs of joiners
-// shrink to one.
-icu::UnicodeString without_idle_joiners(const icu::UnicodeString& text) {
-  icu::UnicodeString kept;
-  for (int32_t i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
-    const UChar32 c = text.char32At(i);
-    if (c == 0x200c || c == 0x200d) {
-      const UChar32 before = kept.isEmpty() ? 0 : kept.char32At(kept.length() - 1);
-      const UChar32 after = i + 1 < text.length() ? text.char32At(i + 1) : 0;
-      const bool joiner_next = after == 0x200c || after == 0x200d;
-      const bool idle =
-          before < 0x80 || after < 0x80 || joiner_next || u_isUWhiteSpace(before) || u_isUWhiteSpace(after);
-      if (idle) continue;
-    }
-    kept.append(c);
-  }
-  return kept;
-}
-
-std::string trimmed(const icu::UnicodeString& text) {
-  int32_t begin = 0, end = text.length();
-  while (begin < end && u_isUWhiteSpace(text.char32At(begin))) begin = text.moveIndex32(begin, 1);
-  while (end > begin && u_isUWhiteSpace(text.char32At(text.moveIndex32(end, -1))))
-    end = text.moveIndex32(end, -1);
-  std::string utf8;
-  text.tempSubStringBetween(begin, end).toUTF8String(utf8);
-  return utf8;
-}
-
 bool joins(const Message& first, const Message& second) {
   return first.role == second.role && (first.role == "user" || first.role == "assistant") &&
-         first.tool_calls.is_null() && second.tool_calls.is_null();
+         first.tool_calls.is_null() && second.tool_calls.is_null() && first.weight == second.weight &&
+         first.name == second.name && second.reasoning.empty();
 }
 
 Cleaned quarantined(const char* reason, std::string text) { return {reason, std::move(text)}; }
@@ -92,50 +24,132 @@ Cleaned quarantined(const char* reason, std::string text) { return {reason, std:
 }  // namespace
 
 std::string normalize_text(std::string_view text) {
-  bool plain = true;  // printable ASCII, LF and tab: only the ends can change
-  for (const char c : text) plain = plain && ((c >= 0x20 && c < 0x7f) || c == '\n' || c == '\t');
-  if (plain) {
-    const size_t begin = text.find_first_not_of(" \n\t");
-    if (begin == std::string_view::npos) return {};
-    return std::string(text.substr(begin, text.find_last_not_of(" \n\t") - begin + 1));
+  std::string buffer;
+  static const TextNormalizer normalizer;
+  const std::string_view clean = normalizer.normalize(text, buffer);
+  if (clean.data() == buffer.data() && clean.size() == buffer.size()) return buffer;
+  return std::string(clean);
+}
+
+void NormalizeConfig::validate(const Place& place) const {
+  check(max_repeated_punctuation >= 0 && max_repeated_punctuation <= 1000, place("max_repeated_punctuation"),
+        ": must be 0 to 1000, found ", max_repeated_punctuation);
+  for (const std::string& line : boilerplate) {
+    check(line.find('\n') == std::string::npos, place("boilerplate"), ": each entry is one line");
+    check(!boilerplate_key(line).empty(), place("boilerplate"), ": an entry is empty");
   }
-  UErrorCode status = U_ZERO_ERROR;
-  // NFC first: its singletons (U+212A to K) would otherwise put ASCII beside a joiner that was kept.
-  const auto composed = normalized(nfc(status), from_utf8(text), status);
-  const auto result = normalized(nfc(status), without_idle_joiners(without_controls(composed)), status);
-  expect_icu(status);
-  return trimmed(result);
+}
+
+TextNormalizer::TextNormalizer(const NormalizeConfig& config) : config_(config) {
+  for (const std::string& line : config.boilerplate)
+    boilerplate_keys_.push_back(boilerplate_key(normalize_text(line)));
+}
+
+bool TextNormalizer::any_steps() const {
+  return config_.repair_mojibake || config_.strip_html || config_.strip_quoted_mail ||
+         config_.strip_signatures || !boilerplate_keys_.empty() || config_.emoji == EmojiRule::kRemove ||
+         config_.max_repeated_punctuation > 0;
+}
+
+std::string_view TextNormalizer::normalize(std::string_view text, std::string& buffer, SourceMap* map) const {
+  check(text.size() < (1u << 30), "a text of ", text.size(), " bytes is too long to normalise");
+  const Invisible invisible = config_.remove_invisible ? Invisible::kRemove : Invisible::kKeep;
+  std::string_view now = text;  // in `buffer` once something was changed
+  SourceMap source;
+  source.copy(0, text.size());
+  const auto step = [&](const auto& change) {
+    MappedText out;
+    if (!change(now, out)) return false;
+    source = compose(source, out.map);
+    buffer = std::move(out.text);
+    now = buffer;
+    return true;
+  };
+  const auto rules = [&](std::string_view before, MappedText& out) {
+    if (clean_prefix(before) == before.size()) {
+      const std::string_view kept = trim_spaces(before);
+      if (kept.size() == before.size()) return false;
+      out.copy(before, static_cast<size_t>(kept.data() - before.data()), kept.size());
+      return true;
+    }
+    clean_text(before, invisible, out);
+    return out.text != before;
+  };
+  const bool clean = clean_prefix(text) == text.size();
+  if (clean) {  // only the ends can change, by the rules
+    now = trim_spaces(text);
+    source = {};
+    source.copy(static_cast<size_t>(now.data() - text.data()), now.size());
+  }
+  const size_t most = static_cast<size_t>(config_.max_repeated_punctuation);
+  for (int round = 0; round < kMaxRounds; ++round) {
+    bool changed = false;
+    // On what was read, before the rules remove the control characters that it may hang on.
+    if (config_.repair_mojibake && valid_utf8_prefix(now) == now.size()) changed = step(repair_mojibake);
+    if (!clean || changed || round > 0) changed = step(rules) || changed;
+    if (!any_steps()) break;
+    if (config_.strip_html) changed = step(strip_html) || changed;
+    if (config_.strip_quoted_mail) changed = step(strip_quoted_mail) || changed;
+    if (config_.strip_signatures) changed = step(strip_signatures) || changed;
+    if (!boilerplate_keys_.empty())
+      changed = step([&](std::string_view before, MappedText& out) {
+                  return strip_boilerplate(before, boilerplate_keys_, out);
+                }) ||
+                changed;
+    if (config_.emoji == EmojiRule::kRemove) changed = step(strip_emoji) || changed;
+    if (most > 0)
+      changed = step([&](std::string_view before, MappedText& out) {
+                  return shorten_punctuation(before, most, out);
+                }) ||
+                changed;
+    if (!changed) break;
+  }
+  if (map != nullptr) *map = std::move(source);
+  return now;
 }
 
 std::string matching_text(std::string_view text) {
-  UErrorCode status = U_ZERO_ERROR;
-  const auto folded = normalized(nfkc(status), from_utf8(text), status);
-  expect_icu(status);
-  icu::UnicodeString kept;
+  MappedText folded;
+  append_normal_form(repair_utf8(text), PinnedForm::kNFKC, 0, folded);
+  const uint8_t* classes = character_classes();
+  std::string kept;
+  kept.reserve(folded.text.size());
   bool space = false;
-  for (int32_t i = 0; i < folded.length(); i = folded.moveIndex32(i, 1)) {
-    const UChar32 c = folded.char32At(i);
-    if (u_isUWhiteSpace(c)) {
+  for (const char *p = folded.text.data(), *end = p + folded.text.size(); p < end;) {
+    const char* begin = p;
+    if ((classes[next_code_point(p)] & kSpace) != 0) {
       space = true;
       continue;
     }
-    if (space && !kept.isEmpty()) kept.append(static_cast<UChar32>(' '));
+    if (space && !kept.empty()) kept += ' ';
     space = false;
-    kept.append(c);
+    kept.append(begin, p);
   }
-  std::string utf8;
-  kept.toUTF8String(utf8);
-  return utf8;
+  return kept;
 }
 
 Cleaned clean_conversation(Conversation& conversation) {
+  static const TextNormalizer normalizer;
+  return clean_conversation(conversation, normalizer);
+}
+
+Cleaned clean_conversation(Conversation& conversation, const TextNormalizer& normalizer) {
   std::vector<Message> kept;
   Cleaned result;
-  bool user = false;
+  bool user = false, weighted = false;
   size_t answered = 0;  // messages up to and with the last assistant turn
   for (size_t i = 0; i < conversation.messages.size(); ++i) {
     Message message = std::move(conversation.messages[i]);
-    message.content = normalize_text(message.content);
+    const bool written = message.role == "user" || message.role == "assistant";
+    if (written) {
+      std::string buffer;
+      const std::string_view clean = normalizer.normalize(message.content, buffer);
+      if (clean.size() != message.content.size() || clean.data() != message.content.data())
+        message.content = std::string(clean);
+    } else {
+      message.content = normalize_text(message.content);
+    }
+    message.reasoning = normalize_text(message.reasoning);
     const std::string where = concat("messages[", i, "]");
     if (message.content.empty() && message.tool_calls.is_null())
       return quarantined("empty_message", where + " has no text");
@@ -145,6 +159,7 @@ Cleaned clean_conversation(Conversation& conversation) {
         (kept.empty() || (kept.back().role != "assistant" && kept.back().role != "tool")))
       return quarantined("bad_roles", where + ": a tool message must follow an assistant's or a tool's");
     user = user || message.role == "user";
+    weighted = weighted || (message.role == "assistant" && message.weight > 0);
     if (!kept.empty() && joins(kept.back(), message)) {
       kept.back().content += "\n" + message.content;
       ++result.merged;
@@ -153,7 +168,7 @@ Cleaned clean_conversation(Conversation& conversation) {
     }
     if (kept.back().role == "assistant") answered = kept.size();
   }
-  if (answered == 0) return quarantined("no_answer", "no assistant turn to learn from");
+  if (answered == 0 || !weighted) return quarantined("no_answer", "no assistant turn to learn from");
   if (!user) return quarantined("no_question", "no user turn");
   result.trimmed = static_cast<int64_t>(kept.size() - answered);
   kept.resize(answered);

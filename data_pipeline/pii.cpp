@@ -1,276 +1,271 @@
 #include "data_pipeline/pii.h"
 
-#include <array>
+#include <algorithm>
+#include <map>
+#include <numeric>
 
-#include "core/hash.h"
+#include "data_pipeline/pii_finders.h"
 
 namespace decant {
 
 namespace {
 
-// The text as one ASCII character per code point (full-width forms folded, the rest '\x80'), with the byte
-// each begins at.
-struct Shadow {
-  std::string chars;
-  std::vector<size_t> start;  // one more than chars
+constexpr std::array<std::string_view, kPiiKinds> kNames = {
+    "email",       "mobile", "landline",        "phone",      "id_card", "bank_card", "passport", "permit",
+    "military_id", "plate",  "credit_code",     "qq",         "wechat",  "ip",        "mac",      "imei",
+    "iban",        "secret", "social_security", "birth_date", "address", "name"};
 
-  explicit Shadow(std::string_view text) {
-    chars.reserve(text.size());
-    start.reserve(text.size() + 1);
-    for (size_t i = 0; i < text.size();) {
-      const auto byte = [&](size_t k) {
-        return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0u;
-      };
-      start.push_back(i);
-      const unsigned first = byte(0);
-      if (first < 0x80) {
-        chars.push_back(static_cast<char>(first));
-        ++i;
+// Of two that overlap, the kind that comes first stays.
+constexpr std::array<PiiKind, kPiiKinds> kPriority = {
+    PiiKind::kSecret,     PiiKind::kEmail,      PiiKind::kIban,     PiiKind::kSocialSecurity,
+    PiiKind::kIdCard,     PiiKind::kCreditCode, PiiKind::kImei,     PiiKind::kBankCard,
+    PiiKind::kMac,        PiiKind::kIp,         PiiKind::kPassport, PiiKind::kPermit,
+    PiiKind::kMilitaryId, PiiKind::kPlate,      PiiKind::kMobile,   PiiKind::kQq,
+    PiiKind::kLandline,   PiiKind::kPhone,      PiiKind::kWechat,   PiiKind::kBirthDate,
+    PiiKind::kAddress,    PiiKind::kName};
+
+size_t rank(PiiKind kind) {
+  static const auto ranks = [] {
+    std::array<size_t, kPiiKinds> r{};
+    for (size_t i = 0; i < kPiiKinds; ++i) r[static_cast<size_t>(kPriority[i])] = i;
+    return r;
+  }();
+  return ranks[static_cast<size_t>(kind)];
+}
+
+constexpr float threshold(PiiKind) { return 0.5f; }
+
+enum Class : uint8_t { kDigit = 1, kLetter = 2, kMark = 4, kWord = 8, kPlace = 16, kPlateStart = 32 };
+
+// What the first pass stops at.
+const std::vector<uint8_t>& classes() {
+  static const auto table = [] {
+    std::vector<uint8_t> t(0x10000);
+    for (unsigned c = 0; c < t.size(); ++c) {
+      const auto unit = static_cast<char16_t>(c);
+      if (unit >= u'0' && unit <= u'9') t[c] |= kDigit;
+      if (unit >= u'a' && unit <= u'z') t[c] |= kLetter;
+      if (unit == u'@' || unit == u':' || unit == u'-' || unit == u'=') t[c] |= kMark;
+      if (unit > 0x7f && pii_word_may_begin(unit)) t[c] |= kWord;
+      if (pii_address_unit(unit)) t[c] |= kPlace;
+      if (pii_plate_unit(unit)) t[c] |= kPlateStart;
+    }
+    return t;
+  }();
+  return table;
+}
+
+void at_mark(const PiiText& text, size_t i, PiiFindings& out) {
+  switch (text[i]) {
+    case u'@':
+      find_email(text, i, out);
+      break;
+    case u':':
+      find_ip6(text, i, out);
+      find_mac(text, i, out);
+      break;
+    case u'-':
+      find_mac(text, i, out);
+      if (text[i + 1] == u'-' && text[i - 1] != u'-') find_private_key(text, i, out);
+      break;
+    default:
+      find_url_secret(text, i, out);
+  }
+}
+
+void at_word(const PiiText& text, const PiiWord& word, PiiFindings& out) {
+  switch (word.topic) {
+    case PiiTopic::kWechat:
+    case PiiTopic::kWechatId:
+      return find_wechat(text, word, out);
+    case PiiTopic::kSecret:
+      return find_labelled_secret(text, word, out);
+    case PiiTopic::kBirth:
+      return find_spelled_birth_date(text, word, out);
+    case PiiTopic::kAddress:
+      return find_labelled_address(text, word, out);
+    case PiiTopic::kTitle:
+      find_name_before(text, word, out);
+      return find_name_after(text, {PiiTopic::kRole, word.begin, word.end}, out);
+    case PiiTopic::kName:
+    case PiiTopic::kRole:
+    case PiiTopic::kSelf:
+    case PiiTopic::kMister:
+      return find_name_after(text, word, out);
+    default:
+      return;
+  }
+}
+
+// A run of letters and digits, at its begin; the end.
+size_t at_token(const PiiText& text, size_t i, PiiFindings& out) {
+  size_t end = i, digits = 0;
+  while (text.alnum(end)) digits += text.digit(end++) ? 1 : 0;
+  if (digits > 0 && end - i <= 64) find_codes(text, i, end, out);
+  return end;
+}
+
+void scan(const PiiText& text, PiiFindings& out) {
+  const uint8_t* table = classes().data();
+  size_t token = 0;  // the end of the last run of letters and digits
+  for (size_t i = 0; i < text.size(); ++i) {
+    const uint8_t c = table[text[i]];
+    if (c == 0) continue;
+    if ((c & (kDigit | kLetter)) != 0) {
+      if (i >= token) {
+        token = at_token(text, i, out);
+        const bool key = token - i >= 16 || text[token] == u'_' || text[token] == u'-' || text[token] == u'.';
+        if ((c & kLetter) != 0 && key) find_keys(text, i, out);
+      }
+      if ((c & kLetter) != 0) {
+        if (text.letter(i - 1)) continue;
+        const PiiWord word = pii_word_at(text, i);
+        if (word.topic != PiiTopic::kNone) at_word(text, word, out);
         continue;
       }
-      size_t length = 1;
-      while (length < 4 && (byte(length) & 0xc0u) == 0x80u) ++length;
-      const unsigned code =
-          length == 3 ? ((first & 0xfu) << 12) | ((byte(1) & 0x3fu) << 6) | (byte(2) & 0x3fu) : 0;
-      chars.push_back(folded(code));
-      i += length;
-    }
-    start.push_back(text.size());
-  }
-
-  static char folded(unsigned code) {
-    if (code >= 0xff01 && code <= 0xff5e) return static_cast<char>(code - 0xff01 + 0x21);
-    if (code == 0x3000) return ' ';
-    if ((code >= 0x2010 && code <= 0x2015) || code == 0x2212) return '-';
-    return '\x80';
-  }
-
-  char at(size_t i) const { return i < chars.size() ? chars[i] : '\0'; }
-  bool digit(size_t i) const { return i < chars.size() && chars[i] >= '0' && chars[i] <= '9'; }
-};
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_local(char c) {
-  return is_letter(c) || is_digit(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-';
-}
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-constexpr std::string_view kSurrogateHead = "user-", kSurrogateTail = "@example.invalid";
-
-// Whether the '@' at `i` is that of a surrogate, whatever stands around it.
-bool is_surrogate_email(const Shadow& s, size_t i) {
-  const std::string_view chars = s.chars;
-  if (i < kSurrogateHead.size() + 10 || !chars.substr(i).starts_with(kSurrogateTail)) return false;
-  const std::string_view local = chars.substr(i - 10 - kSurrogateHead.size(), kSurrogateHead.size() + 10);
-  if (!local.starts_with(kSurrogateHead)) return false;
-  for (const char c : local.substr(kSurrogateHead.size()))
-    if (!is_digit(c) && (c < 'a' || c > 'f')) return false;
-  return true;
-}
-
-// `i` is at '@'; `floor` is where the match before ended. End of the match in `end`, 0 when there is none.
-size_t match_email(const Shadow& s, size_t i, size_t floor, size_t& begin) {
-  begin = i;
-  while (begin > floor && is_local(s.at(begin - 1))) --begin;
-  for (size_t k = begin; k + 1 < i; ++k)  // what stands before two dots is not the address
-    if (s.at(k) == '.' && s.at(k + 1) == '.') begin = k + 1;
-  while (begin < i && (s.at(begin) == '.' || s.at(begin) == '-')) ++begin;
-  if (begin == i || s.at(i - 1) == '.') return 0;
-  size_t best = 0, label = i + 1;
-  bool dotted = false;
-  while (true) {
-    size_t k = label, letters = 0;
-    while (is_letter(s.at(k)) || is_digit(s.at(k)) || s.at(k) == '-') ++k;
-    if (k == label) break;
-    while (is_letter(s.at(label + letters))) ++letters;
-    if (dotted && letters >= 2) best = label + letters;
-    if (s.at(k) != '.') break;
-    dotted = true;
-    label = k + 1;
-  }
-  return best;
-}
-
-bool is_separator(char c) { return c == ' ' || c == '-' || c == '.'; }
-
-bool beside_digit(const Shadow& s, size_t begin, size_t end) {
-  if (begin > 0 && s.digit(begin - 1)) return true;
-  if (begin > 1 && s.at(begin - 1) == '.' && s.digit(begin - 2)) return true;
-  return s.digit(end) || (s.at(end) == '.' && s.digit(end + 1));
-}
-
-// End of a mobile number that begins at `i`, 0 when there is none. The look-behind is the caller's.
-size_t match_mobile(const Shadow& s, size_t i, std::string& value) {
-  value.clear();
-  if (s.at(i) != '1' || s.at(i + 1) < '3' || s.at(i + 1) > '9') return 0;
-  size_t k = i;
-  for (int n = 0; n < 11; ++n) {
-    if ((n == 3 || n == 7) && is_separator(s.at(k))) ++k;
-    if (!s.digit(k)) return 0;
-    value.push_back(s.at(k++));
-  }
-  return k;
-}
-
-bool date_exists(const std::string& v) {
-  const int year = std::stoi(v.substr(6, 4)), month = std::stoi(v.substr(10, 2)),
-            day = std::stoi(v.substr(12, 2));
-  if (year < 1800 || year > 2099 || month < 1 || month > 12) return false;
-  constexpr std::array<int, 12> days = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  return day >= 1 && day <= days[static_cast<size_t>(month - 1)] + (leap && month == 2 ? 1 : 0);
-}
-
-// MOD 11-2 over the first 17 digits.
-char check_character(const std::string& v) {
-  constexpr std::array<int, 17> weight = {7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2};
-  int sum = 0;
-  for (size_t i = 0; i < 17; ++i) sum += (v[i] - '0') * weight[i];
-  return "10X98765432"[sum % 11];
-}
-
-size_t match_id_card(const Shadow& s, size_t i, std::string& value) {
-  value.clear();
-  size_t k = i;
-  for (int n = 0; n < 18; ++n) {
-    const bool may_part = n == 6 || n == 10 || n == 12 || n == 14;
-    if (may_part && (s.at(k) == ' ' || s.at(k) == '-')) ++k;
-    const char c = s.at(k) == 'x' ? 'X' : s.at(k);
-    if (!is_digit(c) && !(n == 17 && c == 'X')) return 0;
-    value.push_back(c);
-    ++k;
-  }
-  if (value[0] == '0' || !date_exists(value) || check_character(value) != value[17]) return 0;
-  return k;
-}
-
-std::string surrogate_digits(std::string_view head, size_t count, const std::array<uint8_t, 32>& mac) {
-  std::string digits(head);
-  uint64_t bits = 0;
-  for (size_t i = 0; i < 8; ++i) bits = bits << 8 | mac[i];
-  for (size_t i = head.size(); i < count; ++i, bits /= 10)
-    digits.push_back(static_cast<char>('0' + bits % 10));
-  return digits;
-}
-
-// The characters begin .. end with `digits` in place of theirs; separators stay, full-width stays full-width.
-void put_digits(std::string& out, const Shadow& s, std::string_view text, size_t begin, size_t end,
-                const std::string& digits) {
-  size_t next = 0;
-  for (size_t i = begin; i < end; ++i) {
-    const bool number = s.digit(i) || s.at(i) == 'x' || s.at(i) == 'X';
-    const size_t bytes = s.start[i + 1] - s.start[i];
-    if (!number) {
-      out.append(text.substr(s.start[i], bytes));
-    } else if (bytes == 3) {  // full-width
-      const unsigned code = 0xff10u + static_cast<unsigned>(digits[next++] - '0');
-      out.push_back(static_cast<char>(0xe0u | code >> 12));
-      out.push_back(static_cast<char>(0x80u | (code >> 6 & 0x3fu)));
-      out.push_back(static_cast<char>(0x80u | (code & 0x3fu)));
-    } else {
-      out.push_back(digits[next++]);
-    }
-  }
-}
-
-struct Found {
-  PiiKind kind;
-  size_t begin = 0, end = 0;  // of the shadow
-  std::string value;
-};
-
-// A number that is (part of) the local part of an address is left to the '@'.
-bool leads_to_email(const Shadow& s, size_t begin, size_t end, size_t floor) {
-  while (is_local(s.at(end))) ++end;
-  size_t email = 0;
-  return s.at(end) == '@' && match_email(s, end, floor, email) != 0 && email <= begin;
-}
-
-std::vector<Found> scan(const Shadow& s) {
-  std::vector<Found> found;
-  size_t floor = 0;
-  for (size_t i = 0; i < s.chars.size(); ++i) {
-    std::string value;
-    if (s.at(i) == '@' && is_surrogate_email(s, i)) {
-      floor = i + kSurrogateTail.size();
-      i = floor - 1;
+      if (text.digit(i - 1)) continue;
+      find_id_card(text, i, out);
+      find_bank_card(text, i, out);
+      find_numbered_accounts(text, i, out);
+      find_phones(text, i, out);
+      find_ip4(text, i, out);
+      find_birth_date(text, i, out);
+      find_english_address(text, i, out);
       continue;
     }
-    if (s.at(i) == '@') {
-      size_t begin = 0;
-      const size_t end = match_email(s, i, floor, begin);
-      if (end == 0) continue;
-      for (size_t k = begin; k < end; ++k) value.push_back(lower(s.at(k)));
-      found.push_back({PiiKind::kEmail, begin, end, std::move(value)});
-      floor = end;
-      i = end - 1;
-      continue;
-    }
-    if (i < floor || !s.digit(i) || (i > 0 && s.digit(i - 1))) continue;
-    size_t end = match_id_card(s, i, value);
-    if (end != 0 && !beside_digit(s, i, end) && !leads_to_email(s, i, end, floor)) {
-      found.push_back({PiiKind::kIdCard, i, end, std::move(value)});
-      floor = end;
-      i = end - 1;
-      continue;
-    }
-    for (const std::string_view prefix : {"", "86", "0086"}) {
-      if (std::string_view(s.chars).substr(i, prefix.size()) != prefix) continue;
-      const size_t begin = i + prefix.size();
-      end = match_mobile(s, begin, value);
-      if (end == 0 || beside_digit(s, i, end)) continue;
-      if (leads_to_email(s, begin, end, floor)) break;
-      found.push_back({PiiKind::kMobile, begin, end, std::move(value)});
-      floor = end;
-      i = end - 1;
-      break;
+    if ((c & kMark) != 0) at_mark(text, i, out);
+    if ((c & kPlateStart) != 0) find_plate(text, i, out);
+    if ((c & kPlace) != 0) find_chinese_address(text, i, out);
+    if ((c & kWord) != 0) {
+      const PiiWord word = pii_word_at(text, i);
+      if (word.topic != PiiTopic::kNone) at_word(text, word, out);
     }
   }
-  return found;
+  find_names_beside_numbers(text, out);
+  out.resolve();
 }
 
 }  // namespace
 
+std::string_view pii_kind_name(PiiKind kind) { return kNames[static_cast<size_t>(kind)]; }
+
+void PiiFindings::add(PiiKind kind, size_t begin, size_t end, float score, std::string value) {
+  if (score >= threshold(kind)) found.push_back({kind, begin, end, std::min(score, 1.0f), std::move(value)});
+}
+
+void PiiFindings::resolve() {
+  if (found.size() < 2) return;
+  std::stable_sort(found.begin(), found.end(), [](const PiiCandidate& a, const PiiCandidate& b) {
+    if (a.kind != b.kind) return rank(a.kind) < rank(b.kind);
+    if (a.end - a.begin != b.end - b.begin) return a.end - a.begin > b.end - b.begin;
+    return a.begin < b.begin;
+  });
+  // Intervals that are kept, by begin; none overlap, so a neighbour on each side is all there is to ask.
+  std::map<size_t, size_t> kept;
+  std::vector<PiiCandidate> best;
+  for (PiiCandidate& c : found) {
+    const auto next = kept.lower_bound(c.begin);
+    if (next != kept.end() && next->first < c.end) continue;
+    if (next != kept.begin() && std::prev(next)->second > c.begin) continue;
+    kept.emplace(c.begin, c.end);
+    best.push_back(std::move(c));
+  }
+  std::sort(best.begin(), best.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  found = std::move(best);
+}
+
+float pii_score(const PiiContext& context, float base, std::initializer_list<PiiTopic> topics) {
+  const auto one_of = [&](PiiTopic t) { return std::find(topics.begin(), topics.end(), t) != topics.end(); };
+  const auto against = [](PiiTopic t) {
+    return t == PiiTopic::kOrder || t == PiiTopic::kMoney || t == PiiTopic::kVersion;
+  };
+  float score = base;
+  if (one_of(context.label))
+    score += 0.3f;
+  else if (one_of(context.after))
+    score += 0.25f;
+  else if (std::any_of(topics.begin(), topics.end(), [&](PiiTopic t) { return context.near(t, 24); }))
+    score += 0.15f;
+  if (against(context.label)) score -= 0.5f;
+  if (against(context.after) || context.after == PiiTopic::kUnit) score -= 0.4f;
+  return score;
+}
+
+PiiDigits pii_digits(const PiiText& text, size_t i, std::string_view separators, size_t most) {
+  PiiDigits run;
+  size_t k = i;
+  while (true) {
+    const size_t begin = k;
+    while (text.digit(k) && run.digits.size() <= most) run.digits.push_back(static_cast<char>(text[k++]));
+    run.groups.push_back(static_cast<uint8_t>(k - begin));
+    run.end = k;
+    const char16_t c = text[k];
+    if (c >= 0x80 || separators.find(static_cast<char>(c)) == std::string_view::npos || !text.digit(k + 1) ||
+        run.digits.size() > most)
+      return run;
+    run.parts.push_back(static_cast<char>(c));
+    ++k;
+  }
+}
+
+bool pii_joined_left(const PiiText& text, size_t i) {
+  if (text.digit(i - 1)) return true;
+  const char16_t c = text[i - 1];
+  if (c == u'.' || c == u',') return text.digit(i - 2);
+  if (c == u'-' || c == u'_' || c == u'/')
+    return text.digit(i - 2) || (c == u'_' && text.letter(i - 2)) ||
+           (text.letter(i - 2) && pii_word_before(text, i - 1).topic == PiiTopic::kNone);
+  return c == u'$' || c == u'\u00a5' || c == u'\u20ac' || c == u'\u00a3';
+}
+
+bool pii_joined_right(const PiiText& text, size_t end) {
+  if (text.digit(end)) return true;
+  const char16_t c = text[end];
+  if (c == u'.' || c == u',') return text.digit(end + 1) && (c == u'.' || text.digit(end + 2));
+  return (c == u'-' || c == u'_') && text.alnum(end + 1);
+}
+
+PiiCounts& PiiCounts::operator+=(const PiiCounts& other) {
+  for (size_t i = 0; i < kPiiKinds; ++i) of[i] += other.of[i];
+  return *this;
+}
+
+int64_t PiiCounts::total() const { return std::accumulate(of.begin(), of.end(), int64_t{0}); }
+
 std::vector<PiiSpan> find_pii(std::string_view text) {
-  const Shadow shadow(text);
+  const PiiText units(text);
+  PiiFindings findings;
+  scan(units, findings);
   std::vector<PiiSpan> spans;
-  for (auto& f : scan(shadow))
-    spans.push_back({f.kind, shadow.start[f.begin], shadow.start[f.end], std::move(f.value)});
+  spans.reserve(findings.found.size());
+  for (PiiCandidate& c : findings.found)
+    spans.push_back({c.kind, units.byte(c.begin), units.byte_end(c.end), c.score, std::move(c.value)});
   return spans;
 }
 
 std::string replace_pii(std::string_view text, std::string_view tenant, std::string_view key,
                         PiiCounts& counts) {
-  const Shadow shadow(text);
-  std::string out;
-  size_t done = 0;
-  for (const Found& f : scan(shadow)) {
-    out.append(text.substr(done, shadow.start[f.begin] - done));
-    done = shadow.start[f.end];
-    constexpr std::array<const char*, 3> names = {"email", "mobile", "id_card"};
-    std::string message(tenant);
-    message.append(1, '\0').append(names[static_cast<size_t>(f.kind)]).append(1, '\0').append(f.value);
-    const auto mac = hmac_sha256(key, message);
-    if (f.kind == PiiKind::kEmail) {
-      ++counts.email;
-      out.append(kSurrogateHead)
-          .append(to_hex({reinterpret_cast<const char*>(mac.data()), 5}))
-          .append(kSurrogateTail);
-    } else if (f.kind == PiiKind::kMobile) {
-      ++counts.mobile;
-      put_digits(out, shadow, text, f.begin, f.end, surrogate_digits("12", 11, mac));
-    } else {
-      ++counts.id_card;
-      std::string digits = surrogate_digits("99", 17, mac);
-      const char right = check_character(digits);
-      const char first = static_cast<char>('0' + mac[8] % 10);
-      digits.push_back(first != right ? first : first == '9' ? '0' : static_cast<char>(first + 1));
-      put_digits(out, shadow, text, f.begin, f.end, digits);
+  std::string current(text);
+  // A surrogate is never found; what once stood beside it may be, without it: then it is replaced, too.
+  constexpr int kRounds = 8;
+  for (int round = 0; round <= kRounds; ++round) {
+    const PiiText units(current);
+    PiiFindings findings;
+    scan(units, findings);
+    if (findings.found.empty()) break;
+    std::string out;
+    size_t done = 0;
+    for (const PiiCandidate& c : findings.found) {
+      const size_t begin = units.byte(c.begin), end = units.byte_end(c.end);
+      out.append(current, done, begin - done);
+      done = end;
+      ++counts[c.kind];
+      out.append(round < kRounds ? pii_surrogate(units, c, tenant, key) : std::string(c.end - c.begin, '*'));
     }
+    out.append(current, done);
+    current = std::move(out);
   }
-  out.append(text.substr(done));
-  return out;
+  return current;
 }
 
 }  // namespace decant

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data_pipeline/bpe.h"
+
 namespace decant {
 
 using Pieces = std::vector<std::string_view>;
@@ -20,6 +22,8 @@ class PreTokenizerStep {
   virtual ~PreTokenizerStep() = default;
   // Appends the pieces of `text`.
   virtual void split(std::string_view text, Pieces& pieces) const = 0;
+  // Cuts and encodes in one pass; appends the ids and returns the number of bytes without a token.
+  virtual int64_t encode(std::string_view text, const Bpe& bpe, std::vector<int64_t>& ids) const;
 };
 
 // The regular expression of GPT-2 (ByteLevel with use_regex), each run of it a piece.

@@ -26,7 +26,7 @@ struct Columns {
   std::vector<uint32_t> tokens;
   std::vector<uint8_t> loss_weight;
   std::vector<uint64_t> document_offsets = {0}, row_offsets = {0};
-  std::vector<const std::string*> ids;
+  std::string ids;
 };
 
 template <class T>
@@ -45,15 +45,13 @@ std::string content_sha256(const std::vector<Hdf5Dataset>& datasets) {
 }
 
 std::string shard_bytes(const ShardHeader& header, const Columns& c, size_t id_bytes) {
-  std::string ids(c.ids.size() * id_bytes, '\0');
-  for (size_t i = 0; i < c.ids.size(); ++i) c.ids[i]->copy(ids.data() + i * id_bytes, id_bytes);
   Hdf5Content content;
   content.datasets = {
       {"tokens", Type::kU32, c.tokens.size(), 0, bytes_of(c.tokens)},
       {"loss_weight", Type::kU8, c.loss_weight.size(), 0, bytes_of(c.loss_weight)},
       {"document_offsets", Type::kU64, c.document_offsets.size(), 0, bytes_of(c.document_offsets)},
       {"row_offsets", Type::kU64, c.row_offsets.size(), 0, bytes_of(c.row_offsets)},
-      {"document_id", Type::kText, c.ids.size(), id_bytes, ids}};
+      {"document_id", Type::kText, c.ids.size() / id_bytes, id_bytes, c.ids}};
   content.numbers = {{"schema_version", header.schema_version}, {"sequence_length", header.sequence_length}};
   content.texts = {{"tokenizer_sha256", header.tokenizer_sha256},
                    {"chat_template_sha256", header.template_sha256},
@@ -66,89 +64,128 @@ std::string shard_name(size_t index) {
   return "shard-" + std::string(5 - std::min<size_t>(number.size(), 5), '0') + number + ".h5";
 }
 
-void check_documents(const ShardHeader& header, const std::vector<ShardDocument>& documents) {
+void check_documents(const ShardHeader& header, const ShardSource& source) {
   const uint32_t one = 1;
   check(*reinterpret_cast<const uint8_t*>(&one) == 1,
         "shards can only be written on a little-endian machine");
+  check(source.id_bytes >= 1 && source.id_bytes <= kMaxIdBytes, "shard: an id of ", source.id_bytes,
+        " bytes; at most ", kMaxIdBytes, " are taken");
+  for (size_t d = 0; d < source.lengths.size(); ++d)
+    if (source.lengths[d] < 1 || source.lengths[d] > static_cast<uint64_t>(header.sequence_length))
+      fail("shard: document ", d, " has ", source.lengths[d], " tokens, expected 1 to ",
+           header.sequence_length);
+}
+
+// Content of the documents of some rows, in the order of the rows.
+Columns gather(const ShardSource& source, const std::vector<std::vector<int64_t>>& rows, size_t begin,
+               size_t end) {
+  Columns columns;
+  std::vector<ShardSource::Slot> slots;
+  for (size_t r = begin; r < end; ++r) {
+    for (const int64_t d : rows[r]) {
+      slots.push_back({static_cast<size_t>(d)});
+      columns.document_offsets.push_back(columns.document_offsets.back() +
+                                         source.lengths[slots.back().document]);
+    }
+    columns.row_offsets.push_back(columns.document_offsets.back());
+  }
+  columns.tokens.resize(columns.document_offsets.back());
+  columns.loss_weight.resize(columns.tokens.size());
+  columns.ids.assign(slots.size() * source.id_bytes, '\0');
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const uint64_t at = columns.document_offsets[i];
+    slots[i].tokens = columns.tokens.data() + at;
+    slots[i].loss_weight = columns.loss_weight.data() + at;
+    slots[i].id = columns.ids.data() + i * source.id_bytes;
+  }
+  std::sort(slots.begin(), slots.end(), [](const auto& a, const auto& b) { return a.document < b.document; });
+  source.fetch(slots);
+  for (const auto& slot : slots)
+    if (*slot.loss_weight != 0)
+      fail("shard: document '", std::string(slot.id, strnlen(slot.id, source.id_bytes)),
+           "' has a loss weight on its first token");
+  return columns;
+}
+
+}  // namespace
+
+Json pack_shards(const std::filesystem::path& folder, const ShardHeader& header, const ShardSource& source,
+                 uint64_t max_shard_bytes) {
+  check_documents(header, source);
+  const auto rows = pack_best_fit({source.lengths.begin(), source.lengths.end()}, header.sequence_length);
+  Json index = {{"schema_version", header.schema_version},
+                {"tokenizer_sha256", header.tokenizer_sha256},
+                {"chat_template_sha256", header.template_sha256},
+                {"sequence_length", header.sequence_length},
+                {"documents", source.lengths.size()},
+                {"rows", rows.size()},
+                {"tokens", 0},
+                {"target_tokens", 0},
+                {"target_bytes", source.target_bytes},
+                {"shards", Json::array()}};
+  int64_t tokens = 0, target_tokens = 0;
+  write_folder(folder, [&](const std::filesystem::path& temporary) {
+    const auto write_rows = [&](size_t begin, size_t end) {
+      if (begin == end) return;
+      const Columns columns = gather(source, rows, begin, end);
+      const std::string name = shard_name(index["shards"].size());
+      const std::string file = shard_bytes(header, columns, source.id_bytes);
+      write_file(temporary / name, file);
+      index["shards"].push_back({{"file", name},
+                                 {"sha256", sha256_hex(file)},
+                                 {"bytes", file.size()},
+                                 {"documents", columns.document_offsets.size() - 1},
+                                 {"rows", columns.row_offsets.size() - 1},
+                                 {"tokens", columns.tokens.size()}});
+      tokens += static_cast<int64_t>(columns.tokens.size());
+      target_tokens += std::count_if(columns.loss_weight.begin(), columns.loss_weight.end(),
+                                     [](uint8_t w) { return w > 0; });
+    };
+    size_t begin = 0;
+    uint64_t bytes = kHeadBytes;
+    for (size_t r = 0; r < rows.size(); ++r) {
+      uint64_t row_bytes = 8;
+      for (const int64_t d : rows[r])
+        row_bytes += uint64_t{5} * source.lengths[static_cast<size_t>(d)] + 8 + source.id_bytes;
+      if (bytes + row_bytes > max_shard_bytes) {
+        write_rows(begin, r);
+        begin = r;
+        bytes = kHeadBytes;
+      }
+      bytes += row_bytes;
+    }
+    write_rows(begin, rows.size());
+    index["tokens"] = tokens;
+    index["target_tokens"] = target_tokens;
+    write_json(temporary / "index.json", index);
+  });
+  return index;
+}
+
+Json write_shards(const std::filesystem::path& folder, const ShardHeader& header,
+                  const std::vector<ShardDocument>& documents, uint64_t max_shard_bytes) {
+  ShardSource source;
   for (const ShardDocument& d : documents) {
     check(d.tokens.size() == d.loss_weight.size(), "shard: document '", d.id, "' has ", d.tokens.size(),
           " tokens and ", d.loss_weight.size(), " weights");
     check(!d.tokens.empty() && d.tokens.size() <= static_cast<size_t>(header.sequence_length),
           "shard: document '", d.id, "' has ", d.tokens.size(), " tokens, expected 1 to ",
           header.sequence_length);
-    check(d.loss_weight[0] == 0, "shard: document '", d.id, "' has a loss weight on its first token");
     check(d.id.size() <= kMaxIdBytes, "shard: an id of ", d.id.size(), " bytes; at most ", kMaxIdBytes,
           " are taken");
+    source.lengths.push_back(static_cast<uint32_t>(d.tokens.size()));
+    source.id_bytes = std::max(source.id_bytes, d.id.size());
+    source.target_bytes += d.target_bytes;
   }
-}
-
-}  // namespace
-
-Json write_shards(const std::filesystem::path& folder, const ShardHeader& header,
-                  const std::vector<ShardDocument>& documents, uint64_t max_shard_bytes) {
-  check_documents(header, documents);
-  std::vector<int64_t> lengths;
-  lengths.reserve(documents.size());
-  for (const auto& d : documents) lengths.push_back(static_cast<int64_t>(d.tokens.size()));
-  const auto rows = pack_best_fit(lengths, header.sequence_length);
-  size_t id_bytes = 1;
-  for (const auto& d : documents) id_bytes = std::max(id_bytes, d.id.size());
-
-  int64_t total_tokens = 0, target_tokens = 0, target_bytes = 0;
-  for (const auto& d : documents) {
-    total_tokens += static_cast<int64_t>(d.tokens.size());
-    target_bytes += d.target_bytes;
-    target_tokens +=
-        std::count_if(d.loss_weight.begin(), d.loss_weight.end(), [](uint8_t w) { return w > 0; });
-  }
-  Json index = {{"schema_version", header.schema_version},
-                {"tokenizer_sha256", header.tokenizer_sha256},
-                {"chat_template_sha256", header.template_sha256},
-                {"sequence_length", header.sequence_length},
-                {"documents", documents.size()},
-                {"rows", rows.size()},
-                {"tokens", total_tokens},
-                {"target_tokens", target_tokens},
-                {"target_bytes", target_bytes},
-                {"shards", Json::array()}};
-
-  write_folder(folder, [&](const std::filesystem::path& temporary) {
-    Columns columns;
-    uint64_t bytes = kHeadBytes;
-    const auto close_shard = [&] {
-      if (columns.row_offsets.size() == 1) return;
-      const std::string name = shard_name(index["shards"].size());
-      const std::string file = shard_bytes(header, columns, id_bytes);
-      write_file(temporary / name, file);
-      index["shards"].push_back({{"file", name},
-                                 {"sha256", sha256_hex(file)},
-                                 {"bytes", file.size()},
-                                 {"documents", columns.ids.size()},
-                                 {"rows", columns.row_offsets.size() - 1},
-                                 {"tokens", columns.tokens.size()}});
-      columns = {};
-      bytes = kHeadBytes;
-    };
-    for (const auto& row : rows) {
-      uint64_t row_bytes = 8;
-      for (const int64_t d : row)
-        row_bytes += documents[static_cast<size_t>(d)].tokens.size() * 5 + 8 + id_bytes;
-      if (bytes + row_bytes > max_shard_bytes) close_shard();
-      bytes += row_bytes;
-      for (const int64_t d : row) {
-        const ShardDocument& document = documents[static_cast<size_t>(d)];
-        columns.tokens.insert(columns.tokens.end(), document.tokens.begin(), document.tokens.end());
-        columns.loss_weight.insert(columns.loss_weight.end(), document.loss_weight.begin(),
-                                   document.loss_weight.end());
-        columns.document_offsets.push_back(columns.tokens.size());
-        columns.ids.push_back(&document.id);
-      }
-      columns.row_offsets.push_back(columns.tokens.size());
+  source.fetch = [&](const std::vector<ShardSource::Slot>& slots) {
+    for (const auto& slot : slots) {
+      const ShardDocument& d = documents[slot.document];
+      std::copy(d.tokens.begin(), d.tokens.end(), slot.tokens);
+      std::copy(d.loss_weight.begin(), d.loss_weight.end(), slot.loss_weight);
+      d.id.copy(slot.id, d.id.size());
     }
-    close_shard();
-    write_json(temporary / "index.json", index);
-  });
-  return index;
+  };
+  return pack_shards(folder, header, source, max_shard_bytes);
 }
 
 // --- reading
@@ -156,16 +193,28 @@ Json write_shards(const std::filesystem::path& folder, const ShardHeader& header
 
 namespace {
 
-// A mapped column of numbers; datasets need not be aligned in the file.
+// A column of numbers where it lies in the mapped file. What another program wrote need not be aligned there:
+// that is copied once.
 template <class T>
-struct Column {
-  std::string_view bytes;
-  size_t size() const { return bytes.size() / sizeof(T); }
-  T operator[](size_t i) const {
-    T value;
-    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-    return value;
+class Column {
+ public:
+  void set(std::string_view bytes) {
+    const size_t count = bytes.size() / sizeof(T);
+    if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) == 0) {
+      values_ = {reinterpret_cast<const T*>(bytes.data()), count};
+    } else {
+      copy_ = std::make_unique<T[]>(count);
+      std::memcpy(copy_.get(), bytes.data(), count * sizeof(T));
+      values_ = {copy_.get(), count};
+    }
   }
+  size_t size() const { return values_.size(); }
+  T operator[](size_t i) const { return values_[i]; }
+  std::span<const T> range(size_t begin, size_t end) const { return values_.subspan(begin, end - begin); }
+
+ private:
+  std::span<const T> values_;
+  std::unique_ptr<T[]> copy_;
 };
 
 struct Shard {
@@ -229,10 +278,10 @@ Shard open_shard(const std::filesystem::path& path, const Json& entry, const Sha
   check(found.texts[2].second == content_sha256(found.datasets), where,
         ": the content does not match content_sha256");
 
-  shard.tokens.bytes = found.datasets[0].bytes;
-  shard.loss_weight.bytes = found.datasets[1].bytes;
-  shard.document_offsets.bytes = found.datasets[2].bytes;
-  shard.row_offsets.bytes = found.datasets[3].bytes;
+  shard.tokens.set(found.datasets[0].bytes);
+  shard.loss_weight.set(found.datasets[1].bytes);
+  shard.document_offsets.set(found.datasets[2].bytes);
+  shard.row_offsets.set(found.datasets[3].bytes);
   shard.ids = found.datasets[4].bytes;
   shard.id_bytes = found.datasets[4].text_bytes;
   const uint64_t tokens = shard.tokens.size();
@@ -326,19 +375,26 @@ int64_t ShardReader::row_tokens(int64_t index) const {
   return static_cast<int64_t>(shard.row_offsets[row + 1] - shard.row_offsets[row]);
 }
 
-std::vector<ShardDocument> ShardReader::row(int64_t index) const {
+RowView ShardReader::row_view(int64_t index) const {
   size_t row = 0;
   const Shard& shard = impl_->shard_of(index, row);
+  const uint64_t begin = shard.row_offsets[row], end = shard.row_offsets[row + 1];
+  const uint64_t first = shard.row_documents[row], last = shard.row_documents[row + 1];
+  return {shard.tokens.range(begin, end), shard.loss_weight.range(begin, end),
+          shard.document_offsets.range(first, last + 1),
+          shard.ids.substr(first * shard.id_bytes, (last - first) * shard.id_bytes), shard.id_bytes};
+}
+
+std::vector<ShardDocument> ShardReader::row(int64_t index) const {
+  const RowView view = row_view(index);
   std::vector<ShardDocument> documents;
-  for (uint64_t d = shard.row_documents[row]; d < shard.row_documents[row + 1]; ++d) {
-    ShardDocument& document = documents.emplace_back();
-    const std::string_view id = shard.ids.substr(d * shard.id_bytes, shard.id_bytes);
-    document.id = id.substr(0, id.find('\0'));
-    const uint64_t begin = shard.document_offsets[d], end = shard.document_offsets[d + 1];
-    document.tokens.resize(end - begin);
-    document.loss_weight.resize(end - begin);
-    std::memcpy(document.tokens.data(), shard.tokens.bytes.data() + begin * 4, (end - begin) * 4);
-    std::memcpy(document.loss_weight.data(), shard.loss_weight.bytes.data() + begin, end - begin);
+  for (size_t d = 0; d < view.documents(); ++d) {
+    const uint64_t begin = view.document_offsets[d] - view.document_offsets[0];
+    const uint64_t length = view.document_offsets[d + 1] - view.document_offsets[d];
+    const auto tokens = view.tokens.subspan(begin, length);
+    const auto weights = view.loss_weight.subspan(begin, length);
+    documents.push_back(
+        {std::string(view.id(d)), {tokens.begin(), tokens.end()}, {weights.begin(), weights.end()}});
   }
   return documents;
 }

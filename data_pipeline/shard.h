@@ -14,8 +14,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -35,12 +38,46 @@ struct ShardHeader {
   int64_t sequence_length = 0;
 };
 
+// Documents that lie elsewhere: their lengths are known, their content is fetched a shard at a time.
+struct ShardSource {
+  // Where one document's content goes: `length` tokens and weights, and its id (at most id_bytes, the rest
+  // stays NUL).
+  struct Slot {
+    size_t document = 0;
+    uint32_t* tokens = nullptr;
+    uint8_t* loss_weight = nullptr;
+    char* id = nullptr;
+  };
+  std::vector<uint32_t> lengths;  // tokens of each document
+  size_t id_bytes = 1;            // of the longest id
+  int64_t target_bytes = 0;
+  std::function<void(const std::vector<Slot>&)> fetch;  // slots by rising document
+};
+
 // Packs documents best-fit-decreasing into rows of `sequence_length` tokens (stable ties), splits rows over
 // shards and writes shard-00000.h5 ... and index.json (files with sha256, counts) into `folder`, which is
 // replaced as a whole. Returns the index. Documents longer than a row, without tokens or with an id over 1024
-// bytes must have been removed.
+// bytes must have been removed. Holds one shard in memory (about four times max_shard_bytes).
+Json pack_shards(const std::filesystem::path& folder, const ShardHeader& header, const ShardSource& source,
+                 uint64_t max_shard_bytes = 64ull << 20);
 Json write_shards(const std::filesystem::path& folder, const ShardHeader& header,
                   const std::vector<ShardDocument>& documents, uint64_t max_shard_bytes = 64ull << 20);
+
+// One row where it lies in the mapped file: document d of it is tokens [document_offsets[d],
+// document_offsets[d + 1]) - document_offsets[0].
+struct RowView {
+  std::span<const uint32_t> tokens;
+  std::span<const uint8_t> loss_weight;
+  std::span<const uint64_t> document_offsets;
+  std::string_view ids;  // id_bytes each, padded with NUL
+  size_t id_bytes = 0;
+
+  size_t documents() const { return document_offsets.size() - 1; }
+  std::string_view id(size_t document) const {
+    const std::string_view padded = ids.substr(document * id_bytes, id_bytes);
+    return padded.substr(0, padded.find('\0'));
+  }
+};
 
 // Rows of a folder of shards, mapped. Digests are compared before a file is opened; every offset is checked.
 // Thread-safe after construction.
@@ -54,6 +91,7 @@ class ShardReader {
   int64_t documents() const;
   int64_t target_bytes() const;  // bytes of people's text under loss
   int64_t row_tokens(int64_t index) const;
+  RowView row_view(int64_t index) const;  // nothing is copied; lives as long as the reader
   std::vector<ShardDocument> row(int64_t index) const;
 
  private:

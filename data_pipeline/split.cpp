@@ -7,14 +7,19 @@
 
 namespace decant {
 
-bool is_held_out(const std::string& salt, const std::string& tenant, const std::string& customer,
-                 const std::string& id, double fraction) {
+double split_rank(const std::string& salt, const std::string& tenant, const std::string& customer,
+                  const std::string& id) {
   std::string key = salt;
   key.append(1, '\0').append(tenant).append(1, '\0').append(customer.empty() ? "id" : "customer");
   key.append(1, '\0').append(customer.empty() ? id : customer);
   const std::string hex = sha256_hex(key);
   const uint64_t bits = std::stoull(hex.substr(0, 13), nullptr, 16);  // 52 bits: exact as a double
-  return std::ldexp(static_cast<double>(bits), -52) < fraction;
+  return std::ldexp(static_cast<double>(bits), -52);
+}
+
+bool is_held_out(const std::string& salt, const std::string& tenant, const std::string& customer,
+                 const std::string& id, double fraction) {
+  return split_rank(salt, tenant, customer, id) < fraction;
 }
 
 }  // namespace decant

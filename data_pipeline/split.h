@@ -14,4 +14,8 @@ namespace decant {
 bool is_held_out(const std::string& salt, const std::string& tenant, const std::string& customer,
                  const std::string& id, double fraction);
 
+// What is compared with the fraction: 52 bits of the hash, in [0, 1).
+double split_rank(const std::string& salt, const std::string& tenant, const std::string& customer,
+                  const std::string& id);
+
 }  // namespace decant

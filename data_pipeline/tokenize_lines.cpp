@@ -1,5 +1,10 @@
 #include "data_pipeline/tokenize_lines.h"
 
+#include <emmintrin.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -30,9 +35,25 @@ std::optional<uint32_t> hex4(std::string_view text, size_t at) {
   return value;
 }
 
+// Bytes before the first that ends a JSON string, is an escape or must be one.
+size_t plain_length(std::string_view text) {
+  const char *p = text.data(), *end = p + text.size();
+  const auto set = [](char c) { return _mm_set1_epi8(c); };
+  for (; end - p >= 16; p += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, set(0x1F)), bytes);
+    const __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, set('"')), _mm_cmpeq_epi8(bytes, set('\\')));
+    if (const int found = _mm_movemask_epi8(_mm_or_si128(control, special)))
+      return static_cast<size_t>(p - text.data()) +
+             static_cast<size_t>(std::countr_zero(static_cast<unsigned>(found)));
+  }
+  while (p != end && static_cast<unsigned char>(*p) >= 0x20 && *p != '"' && *p != '\\') ++p;
+  return static_cast<size_t>(p - text.data());
+}
+
 // The text of a JSON string. RFC 8259 but for lone surrogates and bytes that are not UTF-8: nlohmann's reader
 // refuses both.
-std::string json_string(std::string_view line, int64_t number) {
+void json_string(std::string_view line, int64_t number, std::string& text) {
   const auto wrong = [&](const std::string& what) {
     fail("line ", number, ": expected one JSON string, found ", what);
   };
@@ -40,18 +61,16 @@ std::string json_string(std::string_view line, int64_t number) {
   while (!line.empty() && is_json_space(line.back())) line.remove_suffix(1);
   if (line.empty()) wrong("an empty line");
   if (line.front() != '"') wrong("something that does not start with a quotation mark");
-  std::string text;
+  text.clear();
   size_t i = 1;
   while (true) {
+    const size_t plain = plain_length(line.substr(std::min(i, line.size())));
+    text.append(line, std::min(i, line.size()), plain);
+    i += plain;
     if (i >= line.size()) wrong("a string without its closing quotation mark");
     const char c = line[i];
     if (c == '"') break;
     if (static_cast<unsigned char>(c) < 0x20) wrong("a control character that is not escaped");
-    if (c != '\\') {
-      text += c;
-      ++i;
-      continue;
-    }
     const char e = i + 1 < line.size() ? line[i + 1] : '\0';
     i += 2;
     switch (e) {
@@ -96,26 +115,198 @@ std::string json_string(std::string_view line, int64_t number) {
     }
   }
   if (i + 1 != line.size()) wrong("more after the string");
-  return text;
+}
+
+// The ids of a JSON array.
+void json_ids(std::string_view line, int64_t number, int64_t end_id, std::vector<int64_t>& ids) {
+  const auto wrong = [&](const std::string& what) {
+    fail("line ", number, ": expected one JSON array of ids, found ", what);
+  };
+  size_t i = 0;
+  const auto skip = [&] {
+    while (i < line.size() && is_json_space(line[i])) ++i;
+  };
+  const auto take = [&](char c) {
+    skip();
+    const bool there = i < line.size() && line[i] == c;
+    i += there;
+    return there;
+  };
+  ids.clear();
+  if (!take('[')) wrong(i >= line.size() ? "an empty line" : "something that does not start with a bracket");
+  if (!take(']')) {
+    do {
+      skip();
+      const size_t start = i;
+      int64_t id = 0;
+      while (i < line.size() && line[i] >= '0' && line[i] <= '9' && i - start < 10)
+        id = id * 10 + (line[i++] - '0');
+      if (i == start || (line[start] == '0' && i - start > 1)) wrong("an entry that is not a token id");
+      if (id >= end_id) fail("line ", number, ": there is no token ", id, "; ids go from 0 to ", end_id - 1);
+      ids.push_back(id);
+    } while (take(','));
+    if (!take(']')) wrong("an entry that is not a token id, or no closing bracket");
+  }
+  skip();
+  if (i != line.size()) wrong("more after the array");
+}
+
+// The lines of a stream without their ends, read as they come. A view is good until the next call.
+class Lines {
+ public:
+  explicit Lines(std::istream& in) : in_(*in.rdbuf()) {}
+
+  bool next(std::string_view& line) {
+    size_t searched = begin_;
+    while (true) {
+      const void* found = std::memchr(buffer_.data() + searched, '\n', buffer_.size() - searched);
+      if (found != nullptr) {
+        const auto end = static_cast<size_t>(static_cast<const char*>(found) - buffer_.data());
+        line = std::string_view(buffer_).substr(begin_, end - begin_);
+        begin_ = end + 1;
+        ++number_;
+        return true;
+      }
+      searched = buffer_.size() - begin_;
+      buffer_.erase(0, begin_);
+      begin_ = 0;
+      check(buffer_.size() <= kLongestLine, "line ", number_ + 1, ": longer than ", kLongestLine, " bytes");
+      if (std::istream::traits_type::eq_int_type(in_.sgetc(), std::istream::traits_type::eof())) break;
+      const auto there = static_cast<size_t>(std::max<std::streamsize>(in_.in_avail(), 1));
+      const size_t old = buffer_.size();
+      buffer_.resize(old + std::min(there, size_t{1} << 20));
+      buffer_.resize(old + static_cast<size_t>(
+                               in_.sgetn(&buffer_[old], static_cast<std::streamsize>(buffer_.size() - old))));
+    }
+    line = buffer_;
+    begin_ = buffer_.size();
+    number_ += !line.empty();
+    return !line.empty();
+  }
+  int64_t number() const { return number_; }
+  // Whether next() would wait for the writer.
+  bool at_end_of_buffer() { return begin_ == buffer_.size() && in_.in_avail() <= 0; }
+
+ private:
+  std::streambuf& in_;
+  std::string buffer_;
+  size_t begin_ = 0;
+  int64_t number_ = 0;
+};
+
+// Collects what is written; a reader that waits for an answer gets it.
+class Output {
+ public:
+  explicit Output(std::ostream& out) : out_(out) {}
+  std::string rows;
+  void row_ends(bool reader_waits) {
+    rows += '\n';
+    if (!reader_waits && rows.size() < (1 << 16)) return;
+    out_ << rows;
+    if (reader_waits) out_.flush();
+    rows.clear();
+  }
+  void finish() {
+    out_ << rows;
+    rows.clear();
+  }
+
+ private:
+  std::ostream& out_;
+};
+
+// Decimal digits of numbers below 10^8, four at a time.
+class Decimal {
+ public:
+  Decimal() {
+    for (uint32_t n = 0; n < 10000; ++n)
+      for (uint32_t i = 0, rest = n; i < 4; ++i, rest /= 10)
+        digits_[n * 4 + 3 - i] = static_cast<char>('0' + rest % 10);
+  }
+  // Writes at most 8 characters; returns their end.
+  char* write(uint32_t n, char* p) const {
+    const uint32_t high = n / 10000, low = n % 10000;
+    const uint32_t first = high != 0 ? high : low;
+    const int zeros = first < 10 ? 3 : first < 100 ? 2 : first < 1000 ? 1 : 0;
+    std::memcpy(p, &digits_[first * 4 + static_cast<uint32_t>(zeros)], 4);  // the table has a tail
+    p += 4 - zeros;
+    if (high == 0) return p;
+    std::memcpy(p, &digits_[low * 4], 4);
+    return p + 4;
+  }
+
+ private:
+  char digits_[40000 + 4] = {};
+};
+
+void append_ids(const std::vector<int64_t>& ids, std::string& out) {
+  static const Decimal decimal;
+  const size_t before = out.size();
+  out.resize(before + ids.size() * 10 + 16);
+  char* p = &out[before];
+  *p++ = '[';
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) *p++ = ',', *p++ = ' ';
+    p = decimal.write(static_cast<uint32_t>(ids[i]), p);
+  }
+  *p++ = ']';
+  out.resize(static_cast<size_t>(p - out.data()));
+}
+
+void append_json_string(std::string_view text, std::string& out) {
+  static const char* hex = "0123456789abcdef";
+  out += '"';
+  while (true) {
+    const size_t plain = plain_length(text);
+    out.append(text, 0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
+    const char c = text.front();
+    text.remove_prefix(1);
+    const size_t named = std::string_view("\"\\\b\f\n\r\t").find(c);
+    out += '\\';
+    if (named != std::string_view::npos) {
+      out += "\"\\bfnrt"[named];
+    } else {
+      out += "u00";
+      out += hex[c >> 4 & 15];
+      out += hex[c & 15];
+    }
+  }
+  out += '"';
 }
 
 }  // namespace
 
 int64_t tokenize_lines(const Tokenizer& tokenizer, SpecialMode mode, std::istream& in, std::ostream& out) {
-  std::string line, row;
+  Lines lines(in);
+  Output output(out);
+  std::string_view line;
+  std::string text;
   std::vector<int64_t> ids;
   int64_t lost = 0;
-  for (int64_t number = 1; std::getline(in, line); ++number) {
+  while (lines.next(line)) {
     ids.clear();
-    lost += tokenizer.encode(json_string(line, number), mode, ids);
-    row = "[";
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (i > 0) row += ", ";
-      row += std::to_string(ids[i]);
-    }
-    out << row << "]\n";
+    json_string(line, lines.number(), text);
+    lost += tokenizer.encode(text, mode, ids);
+    append_ids(ids, output.rows);
+    output.row_ends(lines.at_end_of_buffer());
   }
+  output.finish();
   return lost;
+}
+
+void detokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out) {
+  Lines lines(in);
+  Output output(out);
+  std::string_view line;
+  std::vector<int64_t> ids;
+  while (lines.next(line)) {
+    json_ids(line, lines.number(), tokenizer.vocab_size(), ids);
+    append_json_string(repair_utf8(tokenizer.decode(ids)), output.rows);
+    output.row_ends(lines.at_end_of_buffer());
+  }
+  output.finish();
 }
 
 }  // namespace decant

@@ -1,7 +1,7 @@
 #include "data_pipeline/tokenizer_byte_level.h"
 
+#include <algorithm>
 #include <array>
-#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -32,25 +32,26 @@ const ByteAlphabet& alphabet() {
 class ByteLevelTokenizer final : public Tokenizer {
  public:
   explicit ByteLevelTokenizer(ByteLevelParts parts)
-      : bpe_(parts.bpe),
+      : bpe_(std::move(parts.bpe)),
+        others_(std::move(parts.other_tokens)),
         raw_(matcher(parts, false)),
         normalized_(matcher(parts, true)),
         normal_forms_(std::move(parts.normal_forms)),
         steps_(std::move(parts.steps)),
         add_prefix_space_(parts.add_prefix_space),
         sha256_(std::move(parts.sha256)) {
-    ids_.reserve(parts.vocabulary.size() + parts.added.size());
-    for (auto& [text, id] : parts.vocabulary) add(text, id);
-    for (const AddedToken& token : parts.added) {
-      add(token.content, token.id);
-      tokens_[token.id].special = token.special;
-    }
+    for (const AddedToken& token : parts.added)
+      if (!bpe_.tokens().has(token.id)) others_.add(token.content, token.id);
+    end_id_ = std::max(bpe_.tokens().end_id(), others_.end_id());
+    special_.resize(end_id_);
+    for (const AddedToken& token : parts.added) special_[token.id] = token.special;
   }
 
   using Tokenizer::encode;
   int64_t encode(std::string_view text, SpecialMode mode, std::vector<int64_t>& ids) const override {
     std::string repaired;
-    if (valid_utf8_prefix(text) != text.size()) {
+    const bool ascii = is_ascii(text);
+    if (!ascii && !is_valid_utf8(text)) {
       repaired = repair_utf8(text);
       text = repaired;
     }
@@ -68,6 +69,7 @@ class ByteLevelTokenizer final : public Tokenizer {
       std::string_view plain = outer[i].text;
       size_t which = 0;
       for (const NormalForm form : normal_forms_) {
+        if (ascii) break;  // it is in all of them
         const std::string_view before = plain;
         plain = normalize(before, form, buffers[which]);
         if (plain.data() != before.data()) which ^= 1;
@@ -88,38 +90,43 @@ class ByteLevelTokenizer final : public Tokenizer {
     return lost;
   }
 
+  // As Hugging Face's ByteLevel decoder: a token of the byte alphabet is bytes, any other is its own text.
   std::string decode(const std::vector<int64_t>& ids, bool skip_special) const override {
     std::string text;
     for (const int64_t id : ids) {
-      const bool known = id >= 0 && id < vocab_size() && tokens_[static_cast<size_t>(id)].defined;
-      if (!known)
+      const auto token = static_cast<uint32_t>(id);
+      const bool of_bytes = id >= 0 && id < vocab_size() && bpe_.tokens().has(token);
+      const bool other = !of_bytes && id >= 0 && id < vocab_size() && others_.has(token);
+      if (!of_bytes && !other)
         fail("the tokenizer has no token with id ", id, "; its ids go from 0 to ", vocab_size() - 1);
-      const Entry& entry = tokens_[static_cast<size_t>(id)];
-      if (!(skip_special && entry.special)) text += entry.bytes;
+      if (skip_special && special_[token]) continue;
+      if (of_bytes) {
+        text += bpe_.tokens().bytes(token);
+      } else {
+        const std::string_view written = others_.bytes(token);
+        text += byte_level_bytes(written).value_or(std::string(written));
+      }
     }
     return text;
   }
 
-  int64_t vocab_size() const override { return static_cast<int64_t>(tokens_.size()); }
+  int64_t vocab_size() const override { return static_cast<int64_t>(end_id_); }
 
   std::optional<int64_t> id_of(std::string_view token) const override {
-    const auto found = ids_.find(std::string(token));
-    if (found == ids_.end()) return std::nullopt;
-    return found->second;
+    int64_t id = others_.find(token);
+    if (id < 0)
+      if (const auto bytes = byte_level_bytes(token)) id = bpe_.tokens().find(*bytes);
+    if (id < 0) return std::nullopt;
+    return id;
   }
 
   bool is_special(int64_t id) const override {
-    return id >= 0 && id < vocab_size() && tokens_[static_cast<size_t>(id)].special;
+    return id >= 0 && id < vocab_size() && special_[static_cast<size_t>(id)];
   }
 
   const std::string& sha256() const override { return sha256_; }
 
  private:
-  struct Entry {
-    std::string bytes;
-    bool defined = false, special = false;
-  };
-
   static AddedTokenMatcher matcher(const ByteLevelParts& parts, bool normalized) {
     std::vector<AddedToken> tokens;
     std::vector<std::string> texts;
@@ -137,57 +144,38 @@ class ByteLevelTokenizer final : public Tokenizer {
     return AddedTokenMatcher(std::move(tokens), texts);
   }
 
-  // As Hugging Face's ByteLevel decoder: a token of the byte alphabet is bytes, any other is its own text.
-  void add(const std::string& text, uint32_t id) {
-    if (id >= tokens_.size()) tokens_.resize(id + 1);
-    tokens_[id].bytes = byte_level_bytes(text).value_or(text);
-    tokens_[id].defined = true;
-    ids_.emplace(text, id);
-  }
-
   int64_t encode_text(std::string_view text, std::vector<int64_t>& ids) const {
+    if (steps_.size() == 1 && !add_prefix_space_) return steps_[0]->encode(text, bpe_, ids);
     thread_local Pieces pieces, finer;
     pieces.assign(1, text);
+    std::string changed;
     for (size_t s = 0; s < steps_.size(); ++s) {
-      std::string changed;
+      finer.clear();
       if (add_prefix_space_ && s + 1 == steps_.size()) {
-        // The views are taken when `changed` has its final size.
-        std::vector<size_t> ends;
-        for (const std::string_view piece : pieces) {
+        changed.reserve(text.size() + pieces.size());
+        for (std::string_view& piece : pieces) {
+          const size_t start = changed.size();
           if (piece.front() != ' ') changed += ' ';
           changed += piece;
-          ends.push_back(changed.size());
+          piece = std::string_view(changed).substr(start);
         }
-        size_t start = 0;
-        for (size_t i = 0; i < pieces.size(); ++i) {
-          pieces[i] = std::string_view(changed).substr(start, ends[i] - start);
-          start = ends[i];
-        }
-        finer.clear();
-        for (const std::string_view piece : pieces) steps_[s]->split(piece, finer);
-        return encode_pieces(finer, ids);
+        text = changed;
       }
-      finer.clear();
       for (const std::string_view piece : pieces) steps_[s]->split(piece, finer);
       pieces.swap(finer);
     }
-    return encode_pieces(pieces, ids);
-  }
-
-  int64_t encode_pieces(const Pieces& pieces, std::vector<int64_t>& ids) const {
-    int64_t lost = 0;
-    for (const std::string_view piece : pieces) lost += bpe_.encode(piece, ids);
-    return lost;
+    return bpe_.encode(pieces, text.data() + text.size(), ids);
   }
 
   Bpe bpe_;
+  TokenTable others_;  // added tokens, and what of the vocabulary is not of the byte alphabet
   AddedTokenMatcher raw_, normalized_;
   std::vector<NormalForm> normal_forms_;
   std::vector<std::unique_ptr<PreTokenizerStep>> steps_;
   bool add_prefix_space_;
   std::string sha256_;
-  std::vector<Entry> tokens_;  // by id
-  std::unordered_map<std::string, uint32_t> ids_;
+  std::vector<bool> special_;  // by id
+  size_t end_id_ = 0;
 };
 
 }  // namespace

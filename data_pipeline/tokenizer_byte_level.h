@@ -15,9 +15,8 @@
 namespace decant {
 
 struct ByteLevelParts {
-  BpeModel bpe;
-  std::vector<std::pair<std::string, uint32_t>>
-      vocabulary;  // tokens as written in the file; no id and no text twice
+  BpeModel bpe;             // its tokens: those of the vocabulary that are written in the byte alphabet
+  TokenTable other_tokens;  // the others of the vocabulary, as text; no id of `bpe` again
   std::vector<AddedToken> added;
   std::vector<NormalForm> normal_forms;                  // applied in this order
   std::vector<std::unique_ptr<PreTokenizerStep>> steps;  // each cuts the pieces of the one before

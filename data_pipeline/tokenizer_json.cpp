@@ -238,9 +238,13 @@ void check_post_processor(const Part& part, int depth) {
   }
 }
 
-using Vocabulary = std::unordered_map<std::string_view, uint32_t>;
+// The id of a token as the file writes it.
+int64_t id_in_vocabulary(const ByteLevelParts& parts, std::string_view text) {
+  const auto bytes = byte_level_bytes(text);
+  return bytes && !bytes->empty() ? parts.bpe.tokens.find(*bytes) : parts.other_tokens.find(text);
+}
 
-void read_merges(const Part& part, const Vocabulary& ids, ByteLevelParts& parts) {
+void read_merges(const Part& part, ByteLevelParts& parts) {
   const array merges = part.as_array();
   std::string joined;
   size_t rank = 0;
@@ -260,9 +264,9 @@ void read_merges(const Part& part, const Vocabulary& ids, ByteLevelParts& parts)
     if (left.empty() || right.empty()) fail(here(), ": an empty token cannot be merged");
     joined.assign(left).append(right);
     const auto id_of = [&](std::string_view token) {
-      const auto found = ids.find(token);
-      if (found == ids.end()) fail(here(), ": '", token, "' is not in the vocabulary");
-      return found->second;
+      const int64_t id = id_in_vocabulary(parts, token);
+      if (id < 0) fail(here(), ": '", token, "' is not in the vocabulary");
+      return static_cast<uint32_t>(id);
     };
     parts.bpe.merges.push_back({id_of(left), id_of(right), id_of(joined)});
     ++rank;
@@ -276,7 +280,7 @@ void check_no_affix(const Part& model, std::string_view key) {
     part.refuse("value", "'" + std::string(part.text()) + "'", "none");
 }
 
-Vocabulary read_model(const Part& model, ByteLevelParts& parts) {
+void read_model(const Part& model, ByteLevelParts& parts) {
   model.only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
               "byte_fallback", "ignore_merges", "vocab", "merges"});
   if (const Part type = model.get("type"); !type.is_null() && type.text() != "BPE")
@@ -297,39 +301,35 @@ Vocabulary read_model(const Part& model, ByteLevelParts& parts) {
   const Part vocab = model.get("vocab");
   const object entries = vocab.as_object();
   const size_t count = entries.size();  // simdjson saturates it at 2^24 - 1
-  Vocabulary ids;
-  ids.reserve(count);
-  parts.vocabulary.reserve(count);
-  std::vector<bool> taken;
+  parts.bpe.tokens.reserve(count, count * 8);
   for (const auto& [token, value] : entries) {
     uint64_t number = 0;
     if (value.get(number) != simdjson::SUCCESS || number >= kMaxId)
       fail(vocab.where, ": the id of '", token, "' must be a number from 0 to ", kMaxId - 1);
     const auto id = static_cast<uint32_t>(number);
-    if (!ids.emplace(token, id).second) fail(vocab.where, ": the token '", token, "' stands twice");
-    if (id >= taken.size()) taken.resize(std::max<size_t>(id + 1, taken.size() * 2));
-    if (taken[id]) fail(vocab.where, ": the id ", id, " is given twice (the second time to '", token, "')");
-    taken[id] = true;
-    parts.vocabulary.emplace_back(token, id);
-    if (auto bytes = byte_level_bytes(token); bytes && !bytes->empty())
-      parts.bpe.tokens.emplace_back(std::move(*bytes), id);
+    const auto bytes = byte_level_bytes(token);
+    const bool of_bytes = bytes && !bytes->empty();
+    TokenTable& table = of_bytes ? parts.bpe.tokens : parts.other_tokens;
+    const TokenTable& other = of_bytes ? parts.other_tokens : parts.bpe.tokens;
+    if (other.has(id) || !table.add(of_bytes ? std::string_view(*bytes) : token, id)) {
+      if (id_in_vocabulary(parts, token) >= 0) fail(vocab.where, ": the token '", token, "' stands twice");
+      fail(vocab.where, ": the id ", id, " is given twice (the second time to '", token, "')");
+    }
   }
-  check(!ids.empty(), vocab.where, ": the vocabulary is empty");
-  read_merges(model.get("merges"), ids, parts);
+  check(parts.bpe.tokens.size() + parts.other_tokens.size() > 0, vocab.where, ": the vocabulary is empty");
+  read_merges(model.get("merges"), parts);
   if (const Part unknown = model.get("unk_token"); !unknown.is_null()) {
-    const auto found = ids.find(unknown.text());
-    check(found != ids.end(), unknown.where, ": '", unknown.text(), "' is not in the vocabulary");
-    parts.bpe.unknown_id = found->second;
+    parts.bpe.unknown_id = id_in_vocabulary(parts, unknown.text());
+    check(parts.bpe.unknown_id >= 0, unknown.where, ": '", unknown.text(), "' is not in the vocabulary");
   }
-  return ids;
 }
 
 // Hugging Face numbers added tokens itself: the vocabulary's id where the text is in it, else the next free
 // one. A file that says otherwise would have other ids there than here.
-void read_added(const Part& part, const Vocabulary& ids, ByteLevelParts& parts) {
+void read_added(const Part& part, ByteLevelParts& parts) {
   if (part.is_null()) return;
   std::unordered_map<std::string_view, uint32_t> seen;
-  uint32_t next = static_cast<uint32_t>(ids.size());
+  auto next = static_cast<uint32_t>(parts.bpe.tokens.size() + parts.other_tokens.size());
   size_t i = 0;
   for (const element one : part.as_array()) {
     const Part token{one, part.where + "[" + std::to_string(i++) + "]"};
@@ -338,8 +338,8 @@ void read_added(const Part& part, const Vocabulary& ids, ByteLevelParts& parts) 
     check(!content.empty(), token.where, ": an added token without text");
     const uint32_t id = token.get("id").id();
     check(seen.emplace(content, id).second, token.where, ": the added token '", content, "' stands twice");
-    const auto in_vocabulary = ids.find(content);
-    const uint32_t expected = in_vocabulary != ids.end() ? in_vocabulary->second : next;
+    const int64_t in_vocabulary = id_in_vocabulary(parts, content);
+    const uint32_t expected = in_vocabulary >= 0 ? static_cast<uint32_t>(in_vocabulary) : next;
     check(id == expected, token.where, ": the added token '", content, "' has id ", id,
           ", but Hugging Face would give it ", expected, "; repair the file by loading and saving it there");
     if (id >= next) next = id + 1;
@@ -380,8 +380,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, const std:
   make_steps(steps, where, parts);
   check_decoder(file.get("decoder"), 0);
   check_post_processor(file.get("post_processor"), 0);
-  const Vocabulary ids = read_model(model, parts);
-  read_added(file.get("added_tokens"), ids, parts);
+  read_model(model, parts);
+  read_added(file.get("added_tokens"), parts);
   parts.sha256 = sha256_hex(json);
   return make_byte_level_tokenizer(std::move(parts));
 }

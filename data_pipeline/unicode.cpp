@@ -1,9 +1,12 @@
 #include "data_pipeline/unicode.h"
 
+#include <emmintrin.h>
+#include <simdjson.h>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uniset.h>
 
+#include <bit>
 #include <memory>
 #include <vector>
 
@@ -28,11 +31,7 @@ const uint8_t* character_classes() {
   return table.data();
 }
 
-namespace {
-
-// Length of the well-formed sequence at `p`, or minus the length of the maximal ill-formed subsequence (table
-// 3-7).
-int sequence_length(const unsigned char* p, const unsigned char* end) {
+int utf8_sequence(const unsigned char* p, const unsigned char* end) {
   const unsigned char b = *p;
   if (b < 0x80) return 1;
   if (b < 0xC2 || b > 0xF4) return -1;
@@ -49,8 +48,6 @@ int sequence_length(const unsigned char* p, const unsigned char* end) {
   return length;
 }
 
-}  // namespace
-
 size_t valid_utf8_prefix(std::string_view text) {
   const auto* begin = reinterpret_cast<const unsigned char*>(text.data());
   const auto *p = begin, *end = begin + text.size();
@@ -63,12 +60,14 @@ size_t valid_utf8_prefix(std::string_view text) {
         continue;
       }
     }
-    const int length = sequence_length(p, end);
+    const int length = utf8_sequence(p, end);
     if (length < 0) break;
     p += length;
   }
   return static_cast<size_t>(p - begin);
 }
+
+bool is_valid_utf8(std::string_view text) { return simdjson::validate_utf8(text.data(), text.size()); }
 
 std::string repair_utf8(std::string_view text) {
   std::string out;
@@ -80,7 +79,7 @@ std::string repair_utf8(std::string_view text) {
     if (text.empty()) break;
     const auto* p = reinterpret_cast<const unsigned char*>(text.data());
     out += "\xEF\xBF\xBD";
-    text.remove_prefix(static_cast<size_t>(-sequence_length(p, p + text.size())));
+    text.remove_prefix(static_cast<size_t>(-utf8_sequence(p, p + text.size())));
   }
   return out;
 }
@@ -98,26 +97,77 @@ void append_utf8(std::string& out, uint32_t c) {
   }
 }
 
+bool is_ascii(std::string_view text) {
+  const char *p = text.data(), *end = p + text.size();
+  __m128i seen = _mm_setzero_si128();
+  for (; end - p >= 16; p += 16) {
+    seen = _mm_or_si128(seen, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    if (((p - text.data()) & 1023) == 0 && _mm_movemask_epi8(seen) != 0) return false;
+  }
+  for (; p != end; ++p) seen = _mm_or_si128(seen, _mm_set1_epi8(*p));
+  return _mm_movemask_epi8(seen) == 0;
+}
+
 namespace {
 
-// True only for text that surely is in NFC, by lead bytes: below U+0300 nothing composes or decomposes
-// canonically; U+4000-9FFF (CJK) and U+FF00-FFFF neither, nor does U+3000-3029 (CJK punctuation) and
-// U+2002-203F (dashes, quotes).
+// By its bytes, whether the character at `p` is one that in no context changes under NFC: it neither composes
+// with what comes before, nor decomposes, nor moves. Called for lead bytes from CC on, without E4 to E9
+// (CJK).
+bool stays_in_nfc(const unsigned char* p) {
+  const unsigned char second = p[1];
+  switch (p[0]) {
+    case 0xCE:  // Greek without U+0387; Cyrillic
+      return second != 0x87;
+    case 0xCF:
+    case 0xD0:
+    case 0xD1:
+      return true;
+    case 0xE1:  // U+1E00-1EFF, Latin (Vietnamese)
+      return second >= 0xB8 && second <= 0xBB;
+    case 0xE2:  // U+2002-20BF, U+2140-22FF, U+2340-2ABF: punctuation and symbols
+      return second == 0x80 ? p[2] >= 0x82
+                            : second <= 0x82 || (second >= 0x85 && second <= 0xAA && second != 0x8C);
+    case 0xE3:  // U+3000-3029, kana without U+3099 and U+309A, what follows them up to U+3FFF
+      return second == 0x80 ? p[2] < 0xAA : second != 0x82 || (p[2] != 0x99 && p[2] != 0x9A);
+    case 0xEA:  // Hangul syllables
+      return second >= 0xB0;
+    case 0xEB:
+    case 0xEC:
+      return true;
+    case 0xED:
+      return second <= 0x9D;
+    case 0xEF:  // U+FF00-FFFF
+      return second >= 0xBC;
+    case 0xF0:  // U+1F000-1FFFF, emoji
+      return second == 0x9F;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 bool surely_nfc(std::string_view text) {
   const auto* p = reinterpret_cast<const unsigned char*>(text.data());
   const auto* end = p + text.size();
-  while (p < end) {
-    if (*p < 0xCC) {
-      ++p;  // ASCII, or a sequence up to U+02FF (its second byte is below 0xCC too)
-    } else if ((*p >= 0xE4 && *p <= 0xE9) || (*p == 0xEF && p[1] >= 0xBC) ||
-               (*p == 0xE3 && p[1] == 0x80 && p[2] < 0xAA) || (*p == 0xE2 && p[1] == 0x80 && p[2] >= 0x82)) {
-      p += 3;
-    } else {
-      return false;
-    }
+  for (; end - p >= 16; p += 16) {
+    // Below CC: ASCII, the tail of a character, or one up to U+02FF. Plus 52, CC becomes 0.
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i from_cc = _mm_xor_si128(_mm_add_epi8(bytes, _mm_set1_epi8(52)), _mm_set1_epi8(-128));
+    const __m128i lead = _mm_cmplt_epi8(from_cc, _mm_set1_epi8(52 - 128));
+    const __m128i cjk =
+        _mm_cmplt_epi8(_mm_xor_si128(_mm_sub_epi8(bytes, _mm_set1_epi8('\xE4')), _mm_set1_epi8(-128)),
+                       _mm_set1_epi8(6 - 128));
+    auto unsure = static_cast<unsigned>(_mm_movemask_epi8(_mm_andnot_si128(cjk, lead)));
+    for (; unsure != 0; unsure &= unsure - 1)
+      if (!stays_in_nfc(p + std::countr_zero(unsure))) return false;
   }
+  for (; p != end; ++p)
+    if (*p >= 0xCC && (*p < 0xE4 || *p > 0xE9) && !stays_in_nfc(p)) return false;
   return true;
 }
+
+namespace {
 
 // The crate of Hugging Face tokenizers (unicode-normalization-alignments) knows Unicode 9.0: newer characters
 // neither compose, decompose nor move past others there, and neither do they here.

@@ -37,6 +37,14 @@ const uint8_t* character_classes();
 // Length of the longest prefix that is well-formed UTF-8.
 size_t valid_utf8_prefix(std::string_view text);
 
+// Whether all of the text is.
+bool is_ascii(std::string_view text);
+bool is_valid_utf8(std::string_view text);
+
+// Length of the well-formed sequence at `p` < `end`, or minus the length of the maximal ill-formed
+// subsequence (table 3-7).
+int utf8_sequence(const unsigned char* p, const unsigned char* end);
+
 // Each maximal ill-formed subsequence (Unicode 15, 3.9, as Python's errors='replace' and Rust's
 // from_utf8_lossy) becomes U+FFFD.
 std::string repair_utf8(std::string_view text);
@@ -69,6 +77,9 @@ inline const char* previous_code_point(const char* p) {
 void append_utf8(std::string& out, uint32_t code_point);
 
 enum class NormalForm { kNFC, kNFD, kNFKC, kNFKD };
+
+// True only where `text` (well-formed UTF-8) is in NFC, and fast; false for some that is.
+bool surely_nfc(std::string_view text);
 
 // `text` (well-formed UTF-8) in the normal form: `text` itself when it is in it already, else a view of
 // `buffer`.

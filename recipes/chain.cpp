@@ -52,7 +52,7 @@ void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
                  const std::function<Json(const fs::path&)>& work) {
   const bool may_work = only_.empty() || section == only_ || section == "model";
   if (!may_work && !run.done(key, volatile_files()))
-    fail(run.step_path(key.step).string(), ": step '", key.step,
+    fail(run.step_path(key.step).string(), ": step '", section,
          "' is not done, or was done with other settings or inputs; run: decant ", verb_of(section), " ",
          loaded.file.string());
   const auto outcome = run.step(

@@ -56,7 +56,8 @@ class Chain {
 
 // The steps, in order. model_step imports a GGUF or makes a random model.
 void model_step(Chain& chain);
-void corpus_step(Chain& chain);
+// `mend`: what is there is changed to what the recipe and its erasures say now, not made anew.
+void corpus_step(Chain& chain, bool mend = false);
 void distill_steps(Chain& chain);
 void train_steps(Chain& chain);
 void lora_steps(Chain& chain);

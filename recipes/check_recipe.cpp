@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "core/tensor_file.h"
 #include "data_pipeline/chat_template.h"
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/prepare.h"
 #include "data_pipeline/tokenizer.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "recipes/chain.h"
@@ -99,9 +99,13 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   if (r.lora) other("lora.model", r.lora->model);
   if (r.export_) other("export.model", r.export_->model);
   if (r.corpus) {
-    check(!r.corpus->inputs.empty(), loaded.place("corpus.inputs"),
+    check(!r.corpus->inputs.empty() || !r.corpus->sources.empty(), loaded.place("corpus.inputs"),
           " is missing: the files of conversations, such as [corpus/*.jsonl]");
-    expand_inputs(r.corpus->inputs, loaded.folder);
+    for (const auto& file : corpus_files(*r.corpus, loaded.folder))
+      check(!file.is_standard_input(), loaded.place("corpus.inputs"),
+            ": a recipe reads files only: a step that is run again must find the same bytes, and standard "
+            "input "
+            "is gone then; write it to a file first");
   }
   check_layers(loaded, config);
   check_targets(loaded);

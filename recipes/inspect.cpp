@@ -11,6 +11,7 @@
 #include "core/gguf_file.h"
 #include "core/model/model_config.h"
 #include "core/tensor_file.h"
+#include "data_pipeline/explain.h"
 #include "data_pipeline/shard.h"
 #include "data_pipeline/tokenizer.h"
 #include "export/release.h"
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 namespace {
 
 struct InspectArguments {
-  std::string path, tokenizer;
+  std::string path, tokenizer, why;
   int64_t documents = 3;
 };
 
@@ -216,9 +217,23 @@ void inspect_folder(const fs::path& path, const InspectArguments& a) {
        "not a folder that decant knows");
 }
 
+// Of a corpus, or of the run directory that it lies in.
+void inspect_why(const fs::path& path, const std::string& id) {
+  for (const fs::path& corpus : {path, path / "corpus"}) {
+    if (!fs::exists(corpus / "ledger.sqlite")) continue;
+    for (const std::string& line : explain_document(corpus, id)) print(line + "\n");
+    return;
+  }
+  fail(path.string(), ": no corpus with a ledger.sqlite in it; name the corpus folder of a run");
+}
+
 Exit run_inspect(const InspectArguments& a) {
   const fs::path path = a.path;
   check(fs::exists(path), a.path, ": no such file or folder");
+  if (!a.why.empty()) {
+    inspect_why(path, a.why);
+    return Exit::kFinished;
+  }
   if (fs::is_directory(path)) {
     inspect_folder(fs::path(path) / "", a);
     return Exit::kFinished;
@@ -250,6 +265,7 @@ void add_inspect(CLI::App& app, Action& action) {
   verb->add_option("--tokenizer", a->tokenizer, "shows the text of shards");
   verb->add_option("--documents", a->documents, "how many of a corpus or of shards to show")
       ->check(CLI::NonNegativeNumber);
+  verb->add_option("--why", a->why, "of a corpus: what became of the document with this id, and why");
   verb->callback([&action, a] { action = [a] { return run_inspect(*a); }; });
 }
 

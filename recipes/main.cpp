@@ -73,6 +73,8 @@ int guarded_main(int argc, char** argv) {
   add_plan(app, action);
   add_built_in(app, action);
   add_inspect(app, action);
+  add_annotate(app, action);
+  add_erase(app, action);
   add_generate(app, action);
   add_score(app, action);
   add_merge(app, action);

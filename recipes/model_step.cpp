@@ -5,8 +5,9 @@
 #include "core/file.h"
 #include "core/gguf_file.h"
 #include "core/hash.h"
+#include "data_pipeline/corpus_store.h"
+#include "data_pipeline/decisions.h"
 #include "data_pipeline/prepare.h"
-#include "data_pipeline/read_jsonl.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
 #include "recipes/import_model.h"
@@ -74,22 +75,50 @@ void model_step(Chain& chain) {
   chain.model_folder = chain.run.step_path("model") / "model";
 }
 
-void corpus_step(Chain& chain) {
+void corpus_step(Chain& chain, bool mend) {
   const CorpusConfig& corpus = *chain.recipe.corpus;
-  StepKey key{"corpus", 1, config_key(corpus) + "period: " + chain.recipe.period, {}};
+  StepKey store{"corpus/store", 1, store_settings(corpus) + "period: " + chain.recipe.period, {}};
   uint64_t bytes = 0;
-  for (const auto& file : expand_inputs(corpus.inputs, chain.loaded.folder)) {
-    key.inputs["file " + file.name] = digest_path(file.path);
-    bytes += 12 * fs::file_size(file.path);  // two copies of the text, and five bytes for each token
+  const auto files = corpus_files(corpus, chain.loaded.folder);
+  for (const auto& file : files) {
+    store.inputs["file " + file.name] = digest_path(file.path);
+    bytes += fs::file_size(file.path);
   }
-  key.inputs["tokenizer"] = chain.tokenizer_sha256();
-  key.inputs["template"] = chain.template_sha256();
+  const auto tokenizer = load_tokenizer(chain.model_folder);
+  const auto chat_template = recipe_chat_template(chain.recipe, chain.model_folder);
+  store.inputs["tokenizer"] = tokenizer->sha256();
+  store.inputs["template"] = chat_template->sha256();
   // The key of the surrogates decides the text; its digest, never itself, goes into the manifest.
   if (const char* secret = std::getenv(corpus.pii_key_env.c_str()); secret != nullptr && corpus.replace_pii)
-    key.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
-  chain.step("corpus", key, bytes, [&](const fs::path& folder) {
-    return prepare_corpus(corpus, chain.loaded.folder, chain.model_folder, chain.recipe.period, folder);
+    store.inputs["pii_key"] = sha256_hex("decant pii key " + sha256_hex(secret));
+  const fs::path erased = chain.loaded.erasure_file();
+  Erasure erasure;
+  if (fs::exists(erased)) {
+    erasure = read_erasure(erased);
+    store.inputs["erased"] = sha256_hex(erasure_json(erasure).dump());
+  }
+  const CorpusJob job{
+      files, chain.recipe.period, chain.loaded.folder, tokenizer.get(), chat_template.get(), {}, erasure};
+  const fs::path store_folder = chain.run.step_path(store.step);
+  if (mend) chain.run.reopen(store);
+  chain.step("corpus", store, 6 * bytes, [&](const fs::path& folder) {
+    build_store(corpus, job, folder);
+    Json figures;
+    figures["documents"] = StoreReader(folder).documents();
+    return figures;
   });
+  StepKey key{"corpus", 2, config_key(corpus) + "period: " + chain.recipe.period, store.inputs};
+  key.inputs["store"] = chain.digest_of_step(store.step);
+  key.inputs["earlier months"] = earlier_months_digest(corpus, job);
+  if (!corpus.contract.previous.empty()) {
+    const fs::path previous = chain.loaded.resolve(corpus.contract.previous) / "contract.json";
+    check(fs::is_regular_file(previous), chain.loaded.place("corpus.contract.previous"), ": there is no ",
+          previous.string());
+    key.inputs["previous"] = digest_path(previous);
+  }
+  if (mend) chain.run.reopen(key);
+  chain.step("corpus", key, 6 * bytes,
+             [&](const fs::path& folder) { return finish_corpus(corpus, job, store_folder, folder); });
   const auto tenants = chain.tenants();
   check(!tenants.empty(), chain.loaded.place("corpus.inputs"), ": no conversation is left to train on; see ",
         (chain.run.step_path("corpus") / "quarantine.jsonl").string());

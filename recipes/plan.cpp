@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "data_pipeline/read_jsonl.h"
+#include "data_pipeline/prepare.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -70,7 +70,7 @@ class Planner {
     element_ = dtype == Dtype::kBf16 ? 2 : 4;
     rate_ = gemm_rate(to_torch(dtype));
     if (r_.corpus)
-      for (const auto& file : expand_inputs(r_.corpus->inputs, loaded.folder))
+      for (const auto& file : corpus_files(*r_.corpus, loaded.folder))
         bytes_ += static_cast<double>(fs::file_size(file.path));
   }
 
@@ -81,7 +81,7 @@ class Planner {
       out.push_back({"model", r_.model.random ? "random weights" : "GGUF to a Hugging Face folder", base, 0,
                      6 * base, 2 * base, base * 30 / rate_});
     if (r_.corpus)
-      out.push_back({"corpus", number(bytes_) + "B of conversations", 0, 0, 8 * bytes_ + 1e8, 6 * bytes_,
+      out.push_back({"corpus", number(bytes_) + "B of conversations", 0, 0, 5e8, 12 * bytes_,
                      bytes_ / 2e6});
     if (r_.distill) add_distill(out, base);
     if (r_.train)

@@ -32,8 +32,15 @@ const std::vector<std::string> kSections = {"corpus", "distill", "train", "lora"
 void anchor_command_line(Setting& root) {
   const auto anchor = [](Setting& s) {
     if (s.kind != Setting::Kind::kScalar || !s.where.starts_with("command line: ")) return;
-    if (s.scalar.empty() || s.scalar[0] == '@' || s.scalar[0] == '/') return;
+    if (s.scalar.empty() || s.scalar[0] == '@' || s.scalar[0] == '/' || s.scalar == "-") return;
     s.scalar = fs::absolute(s.scalar).lexically_normal().string();
+  };
+  const auto anchor_list = [&](Setting& list) {
+    const bool from_command_line = list.where.starts_with("command line: ");
+    for (auto& item : list.items) {
+      if (from_command_line) item.where = list.where;
+      anchor(item);
+    }
   };
   for (auto& [section, value] : root.members)
     for (auto& [key, setting] : value.members) {
@@ -41,13 +48,11 @@ void anchor_command_line(Setting& root) {
       if (section == "model" && key == "random")
         for (auto& [inner, path] : setting.members)
           if (inner == "tokenizer") anchor(path);
-      if (section == "corpus" && key == "inputs") {
-        const bool from_command_line = setting.where.starts_with("command line: ");
-        for (auto& item : setting.items) {
-          if (from_command_line) item.where = setting.where;
-          anchor(item);
-        }
-      }
+      if (section == "corpus" && key == "inputs") anchor_list(setting);
+      if (section == "corpus" && key == "sources")
+        for (auto& source : setting.items)
+          for (auto& [inner, paths] : source.members)
+            if (inner == "paths") anchor_list(paths);
     }
 }
 
@@ -173,6 +178,8 @@ fs::path LoadedRecipe::resolve(const std::string& path) const {
 
 fs::path LoadedRecipe::run_folder() const { return fs::path(recipe.output) / recipe.name / recipe.period; }
 
+fs::path LoadedRecipe::erasure_file() const { return fs::path(recipe.output) / recipe.name / "erased.json"; }
+
 std::string reference(const std::string& model) {
   return !model.empty() && model[0] == '@' ? model.substr(1) : "";
 }
@@ -212,13 +219,17 @@ LoadedRecipe load_recipe(const fs::path& file, const std::vector<std::string>& o
 std::string resolved_recipe(const LoadedRecipe& loaded) {
   Recipe r = loaded.recipe;
   const auto absolute = [&](std::string& path) {
-    if (!path.empty() && path[0] != '@')
+    if (!path.empty() && path[0] != '@' && path != "-")
       path = fs::absolute(loaded.resolve(path)).lexically_normal().string();
   };
   absolute(r.model.path);
   if (r.model.random) absolute(r.model.random->tokenizer);
-  if (r.corpus)
+  if (r.corpus) {
     for (auto& input : r.corpus->inputs) absolute(input);
+    for (auto& source : r.corpus->sources)
+      for (auto& path : source.paths) absolute(path);
+    absolute(r.corpus->contract.previous);
+  }
   if (r.train) absolute(r.train->model);
   if (r.lora) absolute(r.lora->model);
   if (r.export_) absolute(r.export_->model);

@@ -197,6 +197,8 @@ struct LoadedRecipe {
   std::string place(const std::string& dotted_key) const;
   std::filesystem::path resolve(const std::string& path) const;  // relative to folder
   std::filesystem::path run_folder() const;                      // <output>/<name>/<period>
+  // Customers who were erased, of all months: beside the run directories.
+  std::filesystem::path erasure_file() const;
 };
 
 // Reads, applies the overrides, validates every section and the references between them. Reads no other file.

@@ -21,6 +21,8 @@ void add_run(CLI::App& app, Action& action);       // run, prepare, distill, tra
 void add_plan(CLI::App& app, Action& action);      // plan
 void add_built_in(CLI::App& app, Action& action);  // ls, cp, help
 void add_inspect(CLI::App& app, Action& action);   // inspect
+void add_annotate(CLI::App& app, Action& action);  // annotate
+void add_erase(CLI::App& app, Action& action);     // erase
 void add_generate(CLI::App& app, Action& action);  // generate, chat
 void add_score(CLI::App& app, Action& action);     // score
 void add_merge(CLI::App& app, Action& action);     // merge, import

@@ -1,13 +1,51 @@
 #!/usr/bin/env bash
-# decant against transformers + peft and Hugging Face tokenizers on the demo model: one pinned thread, interleaved, median and spread.
-# Run it alone on the machine. ROUNDS (default 5) is the number of rounds.
+# decant against its peers: one pinned thread, interleaved, median and spread. Run it alone on the machine.
+#
+#   scripts/bench.sh         training and tokenizing on the demo model, against transformers + peft and Hugging Face tokenizers
+#   scripts/bench.sh data    the data pipeline, section by section
+#
+# ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh --tests
+
+# A section is tests/bench/peers/data_NAME.py, called with the folder of the programs, a work folder and ROUNDS, in the
+# environment that scripts/bench_peers.txt describes; the second word is the program of tests/bench that it runs.
+readonly data_sections=(
+  "tokenizer tokenizer_bench"
+)
+
 deps=${DECANT_DEPS:-$HOME/.cache/decant}
-cmake --preset release >/dev/null
-cmake --build --preset release --target decant lora_bench tokenizer_bench >/dev/null
-work=build/bench
-model=$work/SmolLM2-135M-Instruct
-[ -f "$model/config.json" ] || build/release/decant import models/SmolLM2-135M-Instruct.Q4_1.gguf "$model" >/dev/null
-"$deps/peers/bin/python" tests/bench/peers/compare.py "$model" build/release/bench "$work" recipes/quickstart/corpus "${ROUNDS:-5}"
+work=build/bench rounds=${ROUNDS:-5}
+mkdir -p "$work"
+cmake_target() { cmake --preset release >/dev/null && cmake --build --preset release --target "$@" >/dev/null; }
+
+case ${1:-model} in
+  model)
+    scripts/setup.sh --tests
+    cmake_target decant lora_bench tokenizer_bench
+    model=$work/SmolLM2-135M-Instruct
+    [ -f "$model/config.json" ] || build/release/decant import models/SmolLM2-135M-Instruct.Q4_1.gguf "$model" >/dev/null
+    "$deps/peers/bin/python" tests/bench/peers/compare.py "$model" build/release/bench "$work" recipes/quickstart/corpus "$rounds"
+    ;;
+  data)
+    scripts/setup.sh --tests
+    peers=$deps/bench_peers
+    wanted=$(sha256sum scripts/bench_peers.txt | cut -d' ' -f1)
+    if [ "$(cat "$peers/complete" 2>/dev/null)" != "$wanted" ]; then
+      [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
+      "$peers/bin/python" -m pip install --quiet -r scripts/bench_peers.txt
+      echo "$wanted" >"$peers/complete"
+    fi
+    for section in "${data_sections[@]}"; do
+      read -r name program <<<"$section"
+      [[ " ${SECTIONS:-$name} " == *" $name "* ]] || continue
+      cmake_target "$program"
+      "$peers/bin/python" "tests/bench/peers/data_$name.py" build/release/bench "$work" "$rounds"
+      echo
+    done
+    ;;
+  *)
+    echo "usage: scripts/bench.sh [data]" >&2
+    exit 2
+    ;;
+esac

@@ -43,9 +43,9 @@ memory_mb=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
 # --- Debian packages -------------------------------------------------------------------------------------------------
 packages=(ca-certificates g++ cmake ninja-build ccache git pkg-config unzip xz-utils python3 python3-pip python3-venv
   libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libtbb-dev libhdf5-dev libsentencepiece-dev libpcre2-dev
-  libicu-dev libxxhash-dev libssl-dev libzstd-dev zlib1g-dev libsimdjson-dev)
+  libicu-dev libxxhash-dev libssl-dev libzstd-dev zlib1g-dev libsimdjson-dev libsqlite3-dev)
 if [ $with_tests = yes ]; then
-  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy)
+  packages+=(libgtest-dev libgmock-dev libbenchmark-dev libcld2-dev clang-format clang-tidy)
   command -v node >/dev/null || packages+=(nodejs)
   command -v npm >/dev/null || packages+=(npm)
 fi

@@ -1,5 +1,8 @@
 #include "data_pipeline/conversation.h"
 
+#include <set>
+
+#include "core/hash.h"
 #include "tests/support/expect_error.h"
 
 namespace decant {
@@ -62,17 +65,60 @@ TEST(Conversation, Errors) {
                "messages[0].content must be text, found number");
   EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})"),
                "a part that is not text");
-  EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":"x","weight":0}]})"),
+  EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":"x","train":false}]})"),
                "has a key that is not understood");
+  EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":"x","weight":1}]})"),
+               "messages[0].weight other than 0 belongs to an assistant");
+  for (const char* weight : {"1.1", "-0.5", "true", "\"1\"", "1e999"})
+    EXPECT_ERROR(parsed(concat(R"({"messages":[{"role":"assistant","content":"x","weight":)", weight, "}]}")),
+                 "");
+  EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":"x","reasoning_content":"r"}]})"),
+               "reasoning_content belongs to an assistant");
+  EXPECT_ERROR(
+      parsed(R"({"messages":[{"role":"assistant","content":"x","reasoning":"r","reasoning_content":"s"}]})"),
+      "two different texts of reasoning");
   EXPECT_ERROR(parsed(R"({"messages":[{"role":"user","content":"x","tool_calls":[1]}]})"),
                "belongs to an assistant");
-  EXPECT_ERROR(parsed(R"({"tools":[],"messages":[{"role":"user","content":"x"}]})"),
-               "tool definitions are not supported");
+  EXPECT_ERROR(parsed(R"({"tools":3,"messages":[{"role":"user","content":"x"}]})"),
+               "'tools' must be a list, found number");
   EXPECT_ERROR(parsed(R"({"period":"2026-13","messages":[{"role":"user","content":"x"}]})"),
                "'period' must be YYYY-MM");
   EXPECT_ERROR(parsed(R"({"id":[],"messages":[{"role":"user","content":"x"}]})"),
                "'id' must be text, found array");
   EXPECT_ERROR(parsed(R"({"id":"a\nb","messages":[{"role":"user","content":"x"}]})"), "control character");
+}
+
+TEST(Conversation, ToolsReasoningWeightsAndPairsComeBack) {
+  const std::string text =
+      R"({"id":"p#rejected","tenant":"t","period":"","customer":"","messages":[{"role":"user","content":"q"},)"
+      R"({"role":"assistant","content":"a","tool_calls":[{"id":"1","type":"function","function":{"name":"f",)"
+      R"("arguments":"{\"z\": 1, \"a\": 0.10}"}}],"reasoning_content":"hm","weight":0.5},)"
+      R"({"role":"tool","content":"42","name":"f","tool_call_id":"1"}],)"
+      R"("source":{"file":"","byte_offset":0,"line":0},"tools":[{"type":"function","function":{"name":"f"}}],)"
+      R"("pair":"p","rejected":true,"meta":{"z":1,"a":2}})";
+  EXPECT_EQ(conversation_json(parsed(text)).dump(), text);
+}
+
+// Recorded before there were tools, reasoning and weights: such records keep their ids.
+TEST(Conversation, IdsOfPlainRecordsStay) {
+  EXPECT_EQ(parsed(R"({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]})").id,
+            "sha256-" +
+                sha256_hex(R"(["default",{"role":"user","content":"q"},{"role":"assistant","content":"a"}])")
+                    .substr(0, 32));
+  const std::string odd = "tab\t quote\" \x01 \x7f 你好 😀 / \\";
+  Json record = {{"tenant", "x"}};
+  record["messages"] = Json::array({Json{{"role", "user"}, {"content", odd}}});
+  EXPECT_EQ(
+      parse_conversation(record).id,
+      "sha256-" +
+          sha256_hex(Json::array({"x", Json{{"role", "user"}, {"content", odd}}}).dump()).substr(0, 32));
+  std::set<std::string> ids;
+  for (const char* extra : {"", R"(,"reasoning":"r")", R"(,"weight":0)", R"(,"weight":0.5)", R"(,"name":"n")",
+                            R"(,"tool_call_id":"n")", R"(,"tool_calls":[1])"})
+    ids.insert(parsed(concat(R"({"messages":[{"role":"assistant","content":"a")", extra, "}]}")).id);
+  for (const char* extra : {R"("tools":[1],)", R"("pair":"1",)", R"("rejected":true,)"})
+    ids.insert(parsed(concat("{", extra, R"("messages":[{"role":"assistant","content":"a"}]})")).id);
+  EXPECT_EQ(ids.size(), 10u);
 }
 
 TEST(Conversation, NamesThatBecomePaths) {

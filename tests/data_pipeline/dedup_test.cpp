@@ -22,6 +22,13 @@ TEST(Dedup, KeyIgnoresSpaceAndWidthOnly) {
   Conversation roles = talk("t", "", "hello world", "A1");
   roles.messages[0].role = "system";
   EXPECT_NE(key, duplicate_key(roles));
+  EXPECT_EQ(key.size(), 32U);
+  Conversation thought = talk("t", "", "hello world", "A1");
+  thought.messages[1].reasoning = "hm";
+  EXPECT_NE(key, duplicate_key(thought));
+  Conversation rejected = talk("t", "", "hello world", "A1");
+  rejected.rejected = true;
+  EXPECT_NE(key, duplicate_key(rejected));
 }
 
 TEST(Dedup, KeepsTheEarliestPeriodThenTheFirst) {

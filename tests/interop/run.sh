@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
-#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS
+#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
+#          croissant SCRATCH DEPS PROGRAM RECIPES
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -17,11 +18,24 @@ case $step in
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     exec "$python" "$here/transformers_test.py" "$releases"
     ;;
+  chat_templates)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    exec "$python" "$here/chat_templates_test.py" "$2" "${DECANT_SHARED:-$4}"
+    ;;
   llama_cpp)
     command -v node >/dev/null || { echo "skipped: no node"; exit 77; }
     python=${DECANT_PEERS:-$3/peers}
     [ -d "$python" ] && python=$python/bin/python
     if [ -x "$python" ]; then "$python" "$here/ggml_rounding.py" "$releases" || [ $? = 77 ]; fi
     exec node "$here/llama_cpp_test.mjs" "$releases" "${DECANT_NODE_MODULES:-$3/node/node_modules}"
+    ;;
+  croissant)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    rm -rf "$releases"
+    exec "$python" "$here/croissant_test.py" "$4" "$5" "$releases"
     ;;
 esac

@@ -78,14 +78,15 @@ compare("the same, peak memory", "MiB", lora, lambda r: r["peak_mib"], higher_is
 compare("process start to the end of the first step", "s", lora, lambda r: r["first_step_seconds"], higher_is_better=False)
 for language, name in (("en", "English"), ("zh", "Chinese")):
     lines = texts(language)
-    path = os.path.join(work, language + ".txt")
+    path = os.path.join(work, language + ".jsonl")
     repeat = max(1, 4_000_000 // sum(len(t.encode()) for t in lines))
-    open(path, "w", encoding="utf-8").write("\n".join(lines * repeat))
+    open(path, "w", encoding="utf-8").writelines(json.dumps(t) + "\n" for t in lines)
     pairs = []
     for _ in range(rounds):
-        a = run([os.path.join(build, "tokenizer_bench"), os.path.join(model, "tokenizer.json"), path])
-        b = run([sys.executable, os.path.join(here, "tokenizer_hf.py"), os.path.join(model, "tokenizer.json"), path, "1"])
-        if a["tokens"] != b["tokens"]:
-            sys.exit(f"bench: token counts differ on {path}: {a['tokens']} and {b['tokens']}")
+        what = [os.path.join(model, "tokenizer.json"), path]
+        a = run([os.path.join(build, "tokenizer_bench")] + what + ["1", str(repeat)])
+        b = run([sys.executable, os.path.join(here, "tokenizer_peer.py"), "hf"] + what + ["batch", "1", str(repeat)])
+        if a["ids_sha256"] != b["ids_sha256"]:
+            sys.exit(f"bench: ids differ on {path}")
         pairs.append((a, b))
-    compare(f"tokenizing {name} (repeated), against Hugging Face tokenizers", "MB/s", pairs, lambda r: r["mb_per_second"])
+    compare(f"tokenizing {name} (repeated), against Hugging Face tokenizers", "MB/s", pairs, lambda r: r["mb_per_second"][0])

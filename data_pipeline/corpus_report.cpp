@@ -1,0 +1,190 @@
+#include "data_pipeline/corpus_report.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "core/error.h"
+#include "data_pipeline/unicode.h"
+
+namespace decant {
+
+namespace {
+
+constexpr size_t kShownTokens = 600;
+constexpr const char* kStyle =
+    "body{font:15px sans-serif;margin:2em auto;max-width:64em;color:#222}h1{font-size:1.5em}"
+    "table{border-collapse:collapse;margin:.5em 0 1.5em}td,th{border-bottom:1px solid #ccc;padding:.2em .8em;"
+    "text-align:left}td.n{text-align:right}.bad{background:#fdd}.doc{white-space:pre-wrap;font:13px "
+    "monospace;"
+    "border:1px solid #ddd;padding:.6em;margin:.3em 0 1.2em;overflow-wrap:anywhere}.doc "
+    "span{border-right:1px "
+    "solid #0001}svg{margin:.3em 0 1.2em}";
+
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string number(const Json& value) {
+  if (value.is_number_float()) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.4g", value.get<double>());
+    return text;
+  }
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string checks_table(const Json& checks) {
+  std::string out = "<table><tr><th>bound</th><th>found</th><th>allowed</th><th></th></tr>\n";
+  for (const Json& c : checks) {
+    const bool ok = c.at("ok").get<bool>();
+    const auto name = c.at("name").get<std::string>();
+    out += concat("<tr", ok ? "" : " class=\"bad\"", "><td>", escape(name), "</td><td class=\"n\">",
+                  number(c.at("found")), "</td><td class=\"n\">", name.starts_with("min") ? "&ge; " : "&le; ",
+                  number(c.at("bound")), "</td><td>", ok ? "holds" : "broken", "</td></tr>\n");
+  }
+  return out + "</table>\n";
+}
+
+// Horizontal bars, the longest first unless the names are ordered themselves.
+std::string bars(const std::string& title, const Json& counts, bool by_count) {
+  std::vector<std::pair<std::string, int64_t>> rows;
+  int64_t most = 1;
+  for (const auto& [name, n] : counts.items()) {
+    rows.emplace_back(name, n.get<int64_t>());
+    most = std::max(most, rows.back().second);
+  }
+  if (by_count)
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+  if (rows.size() > 40) rows.resize(40);
+  constexpr int64_t kLine = 18, kLeft = 190, kWidth = 480;
+  std::string out = concat("<h3>", escape(title), "</h3>\n<svg width=\"", kLeft + kWidth + 100,
+                           "\" height=\"", kLine * static_cast<int64_t>(rows.size()) + 4,
+                           "\" font-family=\"sans-serif\" font-size=\"12\">\n");
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int64_t y = kLine * static_cast<int64_t>(i);
+    const int64_t width = std::max<int64_t>(1, rows[i].second * kWidth / most);
+    out += concat("<text x=\"", kLeft - 6, "\" y=\"", y + 13, "\" text-anchor=\"end\">",
+                  escape(rows[i].first), "</text><rect x=\"", kLeft, "\" y=\"", y + 3, "\" width=\"", width,
+                  "\" height=\"12\" fill=\"#4a7ab5\"/><text x=\"", kLeft + width + 5, "\" y=\"", y + 13,
+                  "\">", rows[i].second, "</text>\n");
+  }
+  return out + "</svg>\n";
+}
+
+// Names of length buckets are their lower bounds with leading zeros.
+Json with_bucket_names(const Json& counts) {
+  Json named = Json::object();
+  for (const auto& [name, n] : counts.items()) {
+    const uint64_t low = std::stoull(name);
+    named[low <= 1 ? std::to_string(low) : concat(low, "-", 2 * low - 1)] = n;
+  }
+  return named;
+}
+
+std::string counts_table(const Json& counts) {
+  std::string out = "<table>\n";
+  for (const auto& [name, value] : counts.items())
+    if (value.is_number())
+      out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
+  out += "</table>\n";
+  if (!counts.contains("tenants")) return out;
+  out += "<table><tr><th>tenant</th>";
+  std::vector<std::string> columns;
+  for (const auto& [tenant, of] : counts["tenants"].items())
+    for (const auto& [name, value] : of.items())
+      if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
+        columns.push_back(name);
+  for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
+  out += "</tr>\n";
+  for (const auto& [tenant, of] : counts["tenants"].items()) {
+    out += "<tr><td>" + escape(tenant) + "</td>";
+    for (const std::string& name : columns)
+      out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
+    out += "</tr>\n";
+  }
+  return out + "</table>\n";
+}
+
+// Tokens one by one, darker green for more weight; tokens that hold parts of one character stay together.
+std::string coloured(const StoredDocument& document, const Tokenizer& tokenizer) {
+  const StoreRow& row = document.row();
+  const size_t shown = std::min<size_t>(row.tokens, kShownTokens);
+  std::vector<uint32_t> tokens(row.tokens);
+  std::vector<uint8_t> weights(row.tokens);
+  document.copy_tokens(0, row.tokens, tokens.data(), weights.data());
+  std::string out;
+  std::vector<int64_t> open;
+  uint8_t weight = 0;
+  for (size_t t = 0; t < shown; ++t) {
+    open.push_back(tokens[t]);
+    weight = std::max(weight, weights[t]);
+    std::string text = tokenizer.decode(open);
+    if (valid_utf8_prefix(text) != text.size() && t + 1 < shown && open.size() < 8) continue;
+    text = escape(repair_utf8(text));
+    if (weight == 0)
+      out += "<span>" + text + "</span>";
+    else
+      out += concat("<span style=\"background:rgba(40,160,60,", number(0.12 + 0.38 * weight / 255), ")\">",
+                    text, "</span>");
+    open.clear();
+    weight = 0;
+  }
+  if (shown < row.tokens) out += concat(" ... (", row.tokens - shown, " more tokens)");
+  return out;
+}
+
+}  // namespace
+
+std::string corpus_report(const std::string& title, const Json& counts, const Json& contract,
+                          const StoreReader& store, const Tokenizer& tokenizer) {
+  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" +
+                    escape(title) + "</title>\n<style>" + kStyle + "</style></head><body>\n<h1>" +
+                    escape(title) + "</h1>\n";
+  out += "<h2>Contract</h2>\n" + checks_table(contract.at("checks"));
+  out += "<h2>Counts</h2>\n" + counts_table(counts);
+  const Json& d = contract.at("distributions");
+  out += "<h2>Distributions</h2>\n";
+  out += bars("language of kept documents", d.at("language"), true);
+  out += bars("tokens of a kept document", with_bucket_names(d.at("tokens")), false);
+  out += bars("messages of a kept document", with_bucket_names(d.at("messages")), false);
+  out += bars("documents of a tenant", d.at("tenant"), true);
+  out += bars("not kept, by reason", d.at("reason"), true);
+  if (counts.contains("pii")) out += bars("personal data replaced", counts["pii"], true);
+  if (contract.at("drift").is_object()) {
+    out += "<h3>Drift from last month (total variation distance)</h3>\n<table>\n";
+    for (const auto& [name, value] : contract["drift"].items())
+      out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
+    out += "</table>\n";
+  }
+  out += "<h2>Sampled documents</h2>\n<p>Green tokens are under loss, the darker the more.</p>\n";
+  for (const Json& index : contract.at("samples")) {
+    const StoredDocument document = store.get(index.get<uint64_t>());
+    out += concat("<div>", escape(document.id()), " (", escape(store.name(document.row().tenant)), ", ",
+                  document.row().tokens, " tokens, ", document.row().target_tokens,
+                  " under loss)</div>\n<div class=\"doc\">", coloured(document, tokenizer), "</div>\n");
+  }
+  return out + "</body></html>\n";
+}
+
+}  // namespace decant
