@@ -57,19 +57,6 @@ uint16_t month_of(const std::string& period) {
   return static_cast<uint16_t>(12 * std::stoi(period.substr(0, 4)) + std::stoi(period.substr(5, 2)) - 1);
 }
 
-// What the built-in templates cannot express ends here rather than being left out in silence. To be removed
-// with them: an interpreter of the model's own template knows tools, reasoning and weights.
-const char* not_renderable(const Conversation& c) {
-  const char* found = nullptr;
-  if (!c.tools.is_null()) found = "tool definitions";
-  if (!c.pair.empty() || c.rejected) found = "a preference";
-  for (const Message& message : c.messages) {
-    if (!message.reasoning.empty()) found = "reasoning";
-    if (message.role == "assistant" && message.weight != 1) found = "a weight of its own";
-  }
-  return found;
-}
-
 // One record to what the store keeps of it: a document for each of its conversations, or one that says why
 // there is none.
 class RecordWorker {
@@ -152,9 +139,9 @@ class RecordWorker {
       index_->scan(c.tenant, texts, tools.scratch, out.hits);
     }
     out.json = conversation_json(c).dump();
-    if (const char* what = not_renderable(c))
-      return quarantine(Stage::kRender, "not_renderable",
-                        concat("the record has ", what, ", which the built-in templates do not support yet"));
+    // The worse answer of a pair is kept as a conversation, but nothing here learns from pairs yet.
+    if (c.rejected)
+      return quarantine(Stage::kMix, "rejected_answer", "the worse answer of a preference pair");
     MadeDocuments made = make_documents(c, config_, *job_.tokenizer, *job_.chat_template);
     if (!made.reason.empty()) return quarantine(Stage::kRender, std::move(made.reason), std::move(made.text));
     out.part_tokens = std::move(made.part_tokens);

@@ -98,7 +98,8 @@ std::string without_leading_space(std::string text) {
 }
 
 // Documents of the sample as the tokenizer reads them back.
-Sampled measure_sample(const StoreReader& store, const CorpusJob& job, const Measured& m) {
+Sampled measure_sample(const CorpusConfig& corpus, const StoreReader& store, const CorpusJob& job,
+                       const Measured& m) {
   Sampled s;
   for (const auto& [hash, i] : m.sample) {
     const StoredDocument document = store.get(i);
@@ -110,8 +111,7 @@ Sampled measure_sample(const StoreReader& store, const CorpusJob& job, const Mea
     document.copy_tokens(0, row.tokens, tokens.data(), weights.data());
     const std::vector<int64_t> ids(tokens.begin(), tokens.end());
     const Conversation c = stored_conversation(document);
-    std::string text;
-    for (const RenderedPiece& piece : render_conversation(c, *job.chat_template)) text += piece.text;
+    const std::string text = job.chat_template->render(c.messages, render_options(corpus, c)).text;
     s.round_trips += without_leading_space(job.tokenizer->decode(ids)) == without_leading_space(text) ? 1 : 0;
     const auto special = [&](size_t t) { return job.tokenizer->is_special(ids[t]); };
     for (size_t t = 0; t < ids.size(); ++t)
@@ -202,7 +202,7 @@ Json measure_contract(const CorpusConfig& corpus, const StoreReader& store, cons
                       const CorpusJob& job, const Json& counts, const fs::path& previous) {
   const ContractConfig& config = corpus.contract;
   Measured m = measure_rows(store, decisions);
-  const Sampled s = measure_sample(store, job, m);
+  const Sampled s = measure_sample(corpus, store, job, m);
   Json contract;
   Json checks = Json::array();
   const auto most = [&](const char* name, auto found, auto bound) {

@@ -28,6 +28,14 @@ void CorpusConfig::validate(const Place& place) const {
         ": must be the name of an environment variable");
 }
 
+RenderOptions render_options(const CorpusConfig& config, const Conversation& conversation) {
+  RenderOptions options;
+  options.reasoning = config.reasoning;
+  options.tools = conversation.tools;
+  if (!conversation.period.empty()) options.date = conversation.period + "-01";
+  return options;
+}
+
 std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder) {
   std::vector<SourceConfig> sources;
   if (!config.inputs.empty()) sources.emplace_back().paths = config.inputs;

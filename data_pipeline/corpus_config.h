@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data_pipeline/chat_template.h"
 #include "data_pipeline/contract.h"
 #include "data_pipeline/decontaminate.h"
 #include "data_pipeline/filter_rules.h"
@@ -22,6 +23,14 @@ template <>
 struct EnumNames<TooLong> {
   static constexpr std::pair<TooLong, const char*> values[] = {{TooLong::kQuarantine, "quarantine"},
                                                                {TooLong::kSplitAtTurn, "split_at_turn"}};
+};
+
+template <>
+struct EnumNames<Reasoning> {
+  static constexpr std::pair<Reasoning, const char*> values[] = {{Reasoning::kRefuse, "refuse"},
+                                                                 {Reasoning::kKeep, "keep"},
+                                                                 {Reasoning::kDrop, "drop"},
+                                                                 {Reasoning::kAsTemplate, "as_template"}};
 };
 
 struct DuplicatesConfig {
@@ -49,6 +58,7 @@ struct CorpusConfig {
   NormalizeConfig normalize;
   TooLong too_long = TooLong::kQuarantine;
   std::string template_name = "model";
+  Reasoning reasoning = Reasoning::kRefuse;
   bool replace_pii = true;
   std::string pii_key_env = "DECANT_PII_KEY";
   FilterConfig filter;
@@ -69,6 +79,9 @@ struct CorpusConfig {
     field("normalize", c.normalize, "what is removed from people's texts beyond invisible characters");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
+    field("reasoning", c.reasoning,
+          "of assistant turns that the template would leave out: refuse the conversation, keep it, drop all "
+          "reasoning, or as_template");
     field("replace_pii", c.replace_pii,
           "replace personal data (numbers, addresses, names, ...) by typed surrogates");
     field("pii_key_env", c.pii_key_env,
@@ -81,6 +94,9 @@ struct CorpusConfig {
   }
   void validate(const Place& place) const;
 };
+
+// How a conversation of this corpus is rendered: with its tools, and dates as on the first of its period.
+RenderOptions render_options(const CorpusConfig& config, const Conversation& conversation);
 
 // The files of `inputs` and then of `sources`.
 std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder);

@@ -152,7 +152,10 @@ class Decider {
     store_.each_facts([&](uint64_t i, const StoredFacts& facts) {
       if (!out_.kept(i)) return;
       const StoreRow& row = facts.row;
-      if (row.reason != 0) return quarantine(i, row.stage, store_.name(row.reason));
+      if (row.reason != 0) {
+        const std::string& reason = store_.name(row.reason);
+        return row.stage == Stage::kMix ? drop(i, row.stage, reason) : quarantine(i, row.stage, reason);
+      }
       if (row.longest_part > config_.sequence_length) return quarantine(i, Stage::kPack, "too_long");
       if (const auto reason = filter.decide(read_attributes_row(facts.attributes)))
         return drop(i, Stage::kFilter, *reason);

@@ -8,14 +8,15 @@ namespace decant {
 
 namespace {
 
-TokenizedDocument tokenized(const Conversation& c, const Tokenizer& tokenizer,
+TokenizedDocument tokenized(const Conversation& c, const CorpusConfig& config, const Tokenizer& tokenizer,
                             const ChatTemplate& chat_template) {
-  return tokenize_rendered(render_conversation(c, chat_template), tokenizer);
+  return tokenize_rendered(chat_template.render(c.messages, render_options(config, c)), tokenizer);
 }
 
 // Empty when an exchange alone does not fit.
-std::vector<TokenizedDocument> split_at_turns(const Conversation& c, int64_t room, const Tokenizer& tokenizer,
-                                              const ChatTemplate& chat_template) {
+std::vector<TokenizedDocument> split_at_turns(const Conversation& c, const CorpusConfig& config,
+                                              const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
+  const int64_t room = config.sequence_length;
   std::vector<Message> system;
   size_t first = 0;
   if (c.messages[0].role == "system") system.push_back(c.messages[first++]);
@@ -26,10 +27,11 @@ std::vector<TokenizedDocument> split_at_turns(const Conversation& c, int64_t roo
   const auto part = [&](size_t from, size_t to) {
     Conversation some;
     some.tools = c.tools;
+    some.period = c.period;
     some.messages = system;
     some.messages.insert(some.messages.end(), c.messages.begin() + static_cast<std::ptrdiff_t>(from),
                          c.messages.begin() + static_cast<std::ptrdiff_t>(to));
-    return tokenized(some, tokenizer, chat_template);
+    return tokenized(some, config, tokenizer, chat_template);
   };
   std::vector<TokenizedDocument> documents;
   for (size_t k = 0; k + 1 < cuts.size();) {
@@ -59,10 +61,6 @@ void add(MadeDocuments& made, const TokenizedDocument& document) {
 
 }  // namespace
 
-std::vector<RenderedPiece> render_conversation(const Conversation& c, const ChatTemplate& chat_template) {
-  return chat_template.render(c.messages, false);
-}
-
 Conversation stored_conversation(const StoredDocument& document) {
   const Json json = parse_json(document.json(), "store");
   Conversation c = parse_conversation(json);
@@ -77,7 +75,7 @@ MadeDocuments make_documents(const Conversation& c, const CorpusConfig& config, 
   MadeDocuments made;
   TokenizedDocument whole;
   try {
-    whole = tokenized(c, tokenizer, chat_template);
+    whole = tokenized(c, config, tokenizer, chat_template);
   } catch (const Error& e) {
     made.reason = "not_renderable";
     made.text = e.what();
@@ -91,7 +89,7 @@ MadeDocuments make_documents(const Conversation& c, const CorpusConfig& config, 
   std::vector<TokenizedDocument> parts;
   if (static_cast<int64_t>(whole.tokens.size()) > config.sequence_length &&
       config.too_long == TooLong::kSplitAtTurn)
-    parts = split_at_turns(c, config.sequence_length, tokenizer, chat_template);
+    parts = split_at_turns(c, config, tokenizer, chat_template);
   if (parts.empty()) {
     add(made, whole);
   } else {

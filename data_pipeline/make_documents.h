@@ -24,10 +24,6 @@ struct MadeDocuments {
   int64_t target_tokens = 0, target_bytes = 0;
 };
 
-// What is learned from, before it is tokenized.
-std::vector<RenderedPiece> render_conversation(const Conversation& conversation,
-                                               const ChatTemplate& chat_template);
-
 // A conversation as it went into the store.
 Conversation stored_conversation(const StoredDocument& document);
 

@@ -50,15 +50,18 @@ struct Job {
     config.sequence_length = 128;
     config.max_bad_fraction = 1;
     config.held_out_fraction = 0;
+    config.filter.presets = {};  // texts here are short and made up: what is about them switches them on
+    config.duplicates.near = false;
   }
   StoreLimits limits;
   Erasure erasure;
+  std::string period = "2026-02";
 
   Json operator()(const std::string& out = "out") const {
     const test::ByteTokenizer tokenizer;
     return prepare_corpus(
         config,
-        {corpus_files(config, folder), "2026-02", folder, &tokenizer, chat_template.get(), limits, erasure},
+        {corpus_files(config, folder), period, folder, &tokenizer, chat_template.get(), limits, erasure},
         folder / out);
   }
 };
@@ -512,6 +515,81 @@ TEST(Prepare, AnErasedCustomerLeavesNothingAndOnlyTheirTenantIsPackedAgain) {
   EXPECT_ERROR(read_erasure(run.folder / "e.json"), "32 hexadecimal digits");
 }
 
+TEST(Prepare, FiltersNearDuplicatesAndEvaluationSetsAreDecidedApart) {
+  Job run(test::scratch_folder());
+  const std::string words =
+      "The parcel was sent to the old address although I changed it in my account last week";
+  std::string text =
+      line_of("good", "t", "c1", words, "We have asked the carrier to bring it to the new address.");
+  text += line_of("near", "t", "c2", words, "We have asked the carrier to bring it to the new address!",
+                  "2026-02");
+  text += line_of("other", "u", "c3", words, "We have asked the carrier to bring it to the new address.");
+  text += line_of(
+      "leak", "t", "c4",
+      "Question: a train leaves the town of Aville at nine and reaches Beetown at noon, how fast does it go?",
+      "At the speed that the distance between the two towns gives.");
+  text += line_of("digits", "t", "c5", "12345 67890 23456", "98765 43210 12345");
+  write_file(run.folder / "in/x.jsonl", text);
+  write_file(
+      run.folder / "eval.jsonl",
+      R"({"id":"e1","question":"A train leaves the town of Aville at nine and reaches Beetown at noon, how fast does it go?"})"
+      "\n");
+  run.config.sequence_length = 512;
+  EXPECT_EQ(run()["kept"], 5);
+  run.config.filter.presets = {"service"};
+  run.config.duplicates.near = true;
+  run.config.decontaminate.sets.push_back({"exam", "eval.jsonl"});
+  const Json counts = run();
+  EXPECT_EQ(counts["near_duplicate"], 1);
+  EXPECT_EQ(counts["dropped"]["contaminated:exam"], 1) << counts["dropped"];
+  EXPECT_EQ(counts["kept"], 2) << counts["dropped"];
+  const auto duplicates = lines(run.folder / "out/duplicates.jsonl");
+  ASSERT_EQ(duplicates.size(), 1u);
+  EXPECT_EQ(duplicates[0]["id"], "near");
+  EXPECT_EQ(duplicates[0]["kept"], "good");
+  EXPECT_EQ(duplicates[0]["kind"], "near");
+  const auto leak = explain_document(run.folder / "out", "leak");
+  ASSERT_EQ(leak.size(), 2u);
+  EXPECT_THAT(leak[1], ::testing::HasSubstr("contaminated:exam, message 0, bytes "));
+  EXPECT_THAT(leak[1], ::testing::HasSubstr(" of the question of exam e1"));
+
+  // Without reading the inputs again.
+  const auto before = times_below(run.folder / "out/store");
+  run.config.duplicates.compare.threshold = 1;
+  run.config.filter.presets = {};
+  const Json looser = run();
+  EXPECT_EQ(looser["near_duplicate"], 0);
+  EXPECT_EQ(looser["kept"], 4);
+  EXPECT_EQ(times_below(run.folder / "out/store"), before);
+}
+
+TEST(Prepare, AnIndexKnowsEarlierMonths) {
+  Job run(test::scratch_folder());
+  run.config.duplicates.near = true;
+  run.config.duplicates.index = "index";
+  run.config.sequence_length = 512;
+  const std::string words =
+      "the parcel was sent to the old address although it had been changed a week before";
+  write_file(run.folder / "in/x.jsonl",
+             line_of("jan", "t", "c1", words, "Sorry for that, we sent it again."));
+  run.period = "2026-01";
+  EXPECT_EQ(run("january")["kept"], 1);
+  write_file(run.folder / "in/x.jsonl",
+             line_of("feb", "t", "c2", words, "Sorry for that, we sent it again!", "2026-02") +
+                 line_of("new", "t", "c3", "how do I close the account of my late father",
+                         "Please send us a copy of the certificate.", "2026-02"));
+  run.period = "2026-02";
+  const Json february = run("february");
+  EXPECT_EQ(february["kept"], 1);
+  EXPECT_EQ(february["near_duplicate"], 1);
+  const auto duplicates = lines(run.folder / "february/duplicates.jsonl");
+  ASSERT_EQ(duplicates.size(), 1u);
+  EXPECT_EQ(duplicates[0]["kept"], nullptr);
+  EXPECT_THAT(duplicates[0]["detail"].get<std::string>(), ::testing::EndsWith(" with jan of 2026-01"));
+  EXPECT_EQ(run("february").dump(), february.dump());
+  EXPECT_EQ(run("again").dump(), february.dump());  // a month is compared with the months before it only
+}
+
 TEST(Prepare, NoCustomerOnBothSidesAndNoneMoves) {
   Job run(test::scratch_folder());
   run.config.held_out_fraction = 0.3;
@@ -575,6 +653,40 @@ TEST(Prepare, DemoCorpus) {
       expected += facts["people"][kind]["total"].get<int64_t>();
     EXPECT_EQ(counts["pii"][kind].get<int64_t>(), expected) << kind;
   }
+}
+
+// With everything on: every planted near-duplicate but one (its Jaccard similarity of words is below 0.8) and
+// replies that are canned go, nothing else.
+TEST(Prepare, DemoCorpusNearDuplicates) {
+  Job run(test::scratch_folder());
+  run.config.inputs = {fs::absolute("recipes/quickstart/corpus").string()};
+  run.config.sequence_length = 1 << 20;
+  run.config.filter = {};
+  run.config.duplicates = {};
+  run();
+  std::map<std::string, std::string> planted;
+  std::set<std::string> canned;
+  for (const auto& [file, facts] : read_json("recipes/quickstart/corpus/planted.json").items()) {
+    if (facts["planted"].contains("near_duplicate"))
+      for (const Json& p : facts["planted"]["near_duplicate"]) planted[p["id"]] = p["of"];
+    if (facts["planted"].contains("canned_reply"))
+      for (const Json& p : facts["planted"]["canned_reply"]) canned.insert(p["id"].get<std::string>());
+  }
+  size_t found = 0, other = 0;
+  for (const Json& line : lines(run.folder / "out/duplicates.jsonl")) {
+    if (line["kind"] != "near") continue;
+    const auto id = line["id"].get<std::string>();
+    if (planted.contains(id)) {
+      EXPECT_EQ(line["kept"], planted[id]) << id;
+      ++found;
+    } else {
+      other += canned.contains(id) ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(planted.size(), 16u);
+  EXPECT_GE(found, 15u);
+  EXPECT_LE(other, 2u);
+  EXPECT_TRUE(lines(run.folder / "out/dropped.jsonl").empty());
 }
 
 // The same with the real tokenizer and template: too long and not representable are found, too.
