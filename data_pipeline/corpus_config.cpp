@@ -9,7 +9,7 @@ namespace {
 // Read by decide.cpp and write_corpus.cpp only. A setting that is not named here is taken to change the
 // store.
 const std::vector<std::string> kDecidedLater = {"inputs", "max_bad_fraction", "held_out_fraction",
-                                                "contract"};
+                                                "filter", "duplicates",       "contract"};
 
 }  // namespace
 

@@ -1,5 +1,7 @@
 // decant erase RECIPE --customer KEY: takes a customer out of every month of a recipe's corpora and proves
 // it.
+#include <ATen/Parallel.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
@@ -86,6 +88,7 @@ Json erase_month(const LoadedRecipe& loaded, const EraseArguments& a) {
 Exit run_erase(const EraseArguments& a) {
   const LoadedRecipe loaded = load_recipe(a.recipe, a.overrides);
   check(loaded.recipe.corpus.has_value(), a.recipe, ": the recipe has no section 'corpus'");
+  set_run_threads(at::get_num_threads());
   const auto all = months(loaded);
   check(!all.empty(), loaded.run_folder().parent_path().string(),
         ": no month has a corpus; decant prepare makes one");

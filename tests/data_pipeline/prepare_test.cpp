@@ -666,7 +666,8 @@ TEST(Prepare, DemoCorpusNearDuplicates) {
   run();
   std::map<std::string, std::string> planted;
   std::set<std::string> canned;
-  for (const auto& [file, facts] : read_json("recipes/quickstart/corpus/planted.json").items()) {
+  const Json all = read_json("recipes/quickstart/corpus/planted.json");
+  for (const auto& [file, facts] : all.items()) {
     if (facts["planted"].contains("near_duplicate"))
       for (const Json& p : facts["planted"]["near_duplicate"]) planted[p["id"]] = p["of"];
     if (facts["planted"].contains("canned_reply"))
@@ -685,7 +686,7 @@ TEST(Prepare, DemoCorpusNearDuplicates) {
   }
   EXPECT_EQ(planted.size(), 16u);
   EXPECT_GE(found, 15u);
-  EXPECT_LE(other, 2u);
+  EXPECT_LE(other, 4u);
   EXPECT_TRUE(lines(run.folder / "out/dropped.jsonl").empty());
 }
 
