@@ -107,7 +107,11 @@ TEST(Attributes, OfAConversation) {
   EXPECT_EQ(a.quality.newline_ratio > 0, true);
   const auto conversation = conversation_of(
       {{"user", "我的订单 12345 什么时候发货？"}, {"assistant", "您好，已经为您催促，预计明天发出。"}});
-  EXPECT_TRUE(attributes_json(a)["exact_key"] == duplicate_key(conversation).substr(0, 32));
+  const std::string key = duplicate_key(conversation);
+  EXPECT_EQ(attributes_json(a)["exact_key"].get<std::string>(), key.substr(0, 32));
+  const std::string given(64, 'a');
+  EXPECT_EQ(attributes_json(AttributeMeter().measure(conversation, given))["exact_key"].get<std::string>(),
+            given.substr(0, 32));
 }
 
 TEST(Attributes, ARowHoldsThemAll) {
