@@ -198,16 +198,15 @@ class Lines {
 class Output {
  public:
   explicit Output(std::ostream& out) : out_(out) {}
+  ~Output() { out_ << rows; }  // also what was answered before a bad line
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
   std::string rows;
   void row_ends(bool reader_waits) {
     rows += '\n';
     if (!reader_waits && rows.size() < (1 << 16)) return;
     out_ << rows;
     if (reader_waits) out_.flush();
-    rows.clear();
-  }
-  void finish() {
-    out_ << rows;
     rows.clear();
   }
 
@@ -292,7 +291,6 @@ int64_t tokenize_lines(const Tokenizer& tokenizer, SpecialMode mode, std::istrea
     append_ids(ids, output.rows);
     output.row_ends(lines.at_end_of_buffer());
   }
-  output.finish();
   return lost;
 }
 
@@ -306,7 +304,6 @@ void detokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream
     append_json_string(repair_utf8(tokenizer.decode(ids)), output.rows);
     output.row_ends(lines.at_end_of_buffer());
   }
-  output.finish();
 }
 
 }  // namespace decant

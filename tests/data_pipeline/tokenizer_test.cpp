@@ -537,6 +537,10 @@ TEST(TokenizeLines, OneArrayALine) {
   EXPECT_EQ(run("\"\xff\""), run("\"\uFFFD\""));
   for (const char* bad : {"{}", "", "\"a", "\"a\" b", "\"\\x\"", "\"\\u12\"", "\"a\tb\"", "7"})
     EXPECT_ERROR(run(std::string("\"ok\"\n") + bad + "\n"), "line 2: expected one JSON string");
+  std::istringstream in("\"ok\"\n7\n");
+  std::ostringstream out;
+  EXPECT_ERROR(tokenize_lines(*tokenizer, SpecialMode::kMatch, in, out), "line 2");
+  EXPECT_EQ(out.str(), "[111, 107]\n") << "what was answered before is there";
   // Escapes and ends at every place of what is read at once; lines longer than a block; no last line end.
   for (size_t before = 0; before < 40; ++before) {
     const std::string text(before, 'o');
