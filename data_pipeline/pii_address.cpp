@@ -262,9 +262,17 @@ Grammar grammar(const PiiText& text, size_t begin) {
 
 }  // namespace
 
-bool pii_address_unit(char16_t unit) { return contains(u"路街道巷弄同区苑园厦厂寓村场", unit); }
+bool pii_address_unit(char16_t unit) {
+  return std::any_of(std::begin(kPlaces), std::end(kPlaces), [&](auto place) { return place[0] == unit; }) ||
+         contains(u"路街道巷弄同区苑园厦厂寓村场", unit);
+}
 
 void find_chinese_address(const PiiText& text, size_t i, PiiFindings& out) {
+  if (place_at(text, i) != 0) {  // 湖南省衡阳市衡南县云集镇东湖村3组
+    const Grammar g = grammar(text, i);
+    if (g.places >= 2 && (g.road || g.numbered || g.building) && !is_surrogate(text, i, g.end))
+      out.add(PiiKind::kAddress, i, g.end, 0.65f, compact(text, i, g.end));
+  }
   size_t anchor = road_end(text, i);
   size_t end = 0;
   if (anchor != 0) {
@@ -328,6 +336,30 @@ constexpr Words kStreets = {u"street", u"st", u"avenue",  u"ave", u"road",    u"
 constexpr Words kStreetsToo = {u"drive",  u"dr",   u"court",   u"ct",    u"way",   u"place", u"pl",
                                u"square", u"sq",   u"circle",  u"cir",   u"trail", u"close", u"crescent",
                                u"row",    u"walk", u"gardens", u"grove", u"mews"};
+// Other street words of the United States Postal Service: only after a word for address.
+constexpr Words kStreetsElsewhere = {
+    u"alley",     u"bend",       u"branch",    u"bridge",     u"brook",     u"burg",       u"bypass",
+    u"canyon",    u"cape",       u"causeway",  u"center",     u"cliff",     u"common",     u"corner",
+    u"course",    u"cove",       u"creek",     u"crest",      u"crossing",  u"curve",      u"dale",
+    u"divide",    u"estate",     u"estates",   u"expressway", u"extension", u"falls",      u"ferry",
+    u"field",     u"fields",     u"flats",     u"ford",       u"forest",    u"forge",      u"fork",
+    u"fort",      u"freeway",    u"garden",    u"gateway",    u"glen",      u"green",      u"harbor",
+    u"haven",     u"heights",    u"hill",      u"hills",      u"hollow",    u"inlet",      u"island",
+    u"junction",  u"key",        u"knoll",     u"lake",       u"lakes",     u"landing",    u"loop",
+    u"mall",      u"manor",      u"manors",    u"meadow",     u"meadows",   u"mill",       u"mills",
+    u"mission",   u"motorway",   u"mount",     u"mountain",   u"neck",      u"orchard",    u"oval",
+    u"overpass",  u"park",       u"pass",      u"passage",    u"path",      u"pike",       u"pine",
+    u"pines",     u"plain",      u"plains",    u"plaza",      u"point",     u"points",     u"port",
+    u"prairie",   u"radial",     u"ramp",      u"ranch",      u"rapids",    u"rest",       u"ridge",
+    u"river",     u"route",      u"run",       u"shore",      u"shores",    u"spring",     u"springs",
+    u"spur",      u"station",    u"stravenue", u"stream",     u"summit",    u"throughway", u"trace",
+    u"track",     u"trafficway", u"tunnel",    u"turnpike",   u"underpass", u"union",      u"valley",
+    u"via",       u"viaduct",    u"view",      u"village",    u"villages",  u"ville",      u"vista",
+    u"well",      u"wells",      u"ways",      u"walks",      u"squares",   u"streets",    u"roads",
+    u"places",    u"drives",     u"courts",    u"circles",    u"islands",   u"corners",    u"coves",
+    u"crossroad", u"knolls",     u"locks",     u"lodge",      u"light",     u"lights",     u"bluff",
+    u"bluffs",    u"bottom",     u"brooks",    u"camp",       u"club",      u"dam",        u"groves",
+    u"isle",      u"skyway",     u"parks",     u"parkways"};
 constexpr Words kUnits = {u"apt",  u"apartment", u"suite", u"ste",  u"unit",
                           u"room", u"rm",        u"floor", u"flat", u"#"};
 constexpr Words kNoStreet = {
@@ -378,6 +410,10 @@ size_t address_tail(const PiiText& text, size_t end) {
 
 }  // namespace
 
+bool pii_street_word(std::u16string_view word) {
+  return is_one_of(word, kStreets) || is_one_of(word, kStreetsToo) || is_one_of(word, kUnits);
+}
+
 void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
   if (text[i] == u'0' || text.letter(i - 1) || pii_joined_left(text, i) || text[i - 1] == u'$') return;
   size_t k = i;
@@ -406,6 +442,17 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
       if (c.label == PiiTopic::kMoney || c.label == PiiTopic::kVersion) base -= 0.4f;
       out.add(PiiKind::kAddress, i, end, base, compact(text, i, end));
       return;
+    }
+    const Token after = word_token(text, word.end + 1);
+    const auto next = text.units(after.begin, after.end);
+    if (words > 0 && number >= 2 && capitals && text.upper(word.begin) &&
+        is_one_of(name, kStreetsElsewhere) && !is_one_of(next, kStreets) && !is_one_of(next, kStreetsToo) &&
+        !is_one_of(next, kStreetsElsewhere)) {
+      const size_t end = address_tail(text, word.end);
+      if (pii_context(text, i, end).label == PiiTopic::kAddress) {
+        out.add(PiiKind::kAddress, i, end, 0.7f, compact(text, i, end));
+        return;
+      }
     }
     if (name.starts_with(u"qux") || is_one_of(name, kNoStreet)) return;
     if (!text.upper(word.begin) && !text.digit(word.begin)) capitals = false;

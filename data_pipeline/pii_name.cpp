@@ -32,7 +32,17 @@ const Characters& surnames() {
       u"栾隋刁沙荣巫寇桑"
       u"郎甄丛仲虞敖巩佘池查麻迟邝官封谈匡鞠惠荆冀郁胥班储栗燕楚鄢劳谌奚皮粟冼蔺楼闻厉伊仝郜阚屠朴盖练廉禹井"
       u"祖漆狄"
+      u"萧傅阎赖洪卿晁芮阙扈邸雍辜乌裘亓邰杭茹嵇湛戎茅尉檀昝逯冼阮"
       u"張劉陳楊黃趙吳孫馬鄭謝許韓馮鄧葉蘇盧蔣賴鍾譚陸賈韋鄒閻顧龔萬錢嚴湯齊喬龐顏莊聶魯歐關蘭趙畢賀賴呂羅");
+  return it;
+}
+
+// Surnames that are common words, too: only where a name is announced.
+const Characters& rare_surnames() {
+  static const Characters it(
+      u"时全应和商明苑乐南原盘满海花权强帅豆巴丰支国平计索宣晋相初云容敬来都普浦戈伏鹿薄羊母修宿鲜印隆诸战慕"
+      u"危玉银公哈宾勾居"
+      u"冶斯元束衣信展阴智幸植衡富尧");
   return it;
 }
 
@@ -51,7 +61,8 @@ const Characters& given() {
       u"延培正三四五六七八"
       u"九丁小大一媛娇婉娴妮姗姝娥婵倪珊珂珺琪瑾璇瑜瑞璟瑛玥珏琨晗曦昱晟晋昂昕暄朔望津浦淼溪源沛洲润滨澄瀚濤"
       u"鑫钰铭锋锐锦钢铁"
-      u"镇栩桦楷柯梁彦弢骏骁驰龄龙麟虎豹鸿鹤鹰雁莎莲芬芹苹蓓蓝薛兆全乾坤申丰攀放波涌淑艳怀忠孝廉信义礼智勤俭"
+      u"镇栩桦楷柯梁彦弢骏骁驰龄龙麟虎豹鸿鹤鹰雁莎莲芬芹苹蓓蓝薛兆全乾坤丰攀兵帅想晶杨柳燕畅花放波涌淑艳怀忠"
+      u"孝廉信义礼智勤俭"
       u"恩惠念慈宗尧舜禹"
       u"秋冬夏月星辰朝晖霖霆露雯霏雷奕弈衡均秉权业守一之道治修品敦朴超越进达伟雄斐斯甜甫尚景路语琴书画诗歌曲"
       u"岑楚越秦晋齐鲁湘沁"
@@ -131,7 +142,8 @@ bool name_ends(const PiiText& text, size_t i) {
 size_t chinese_name(const PiiText& text, size_t i, bool sure) {
   size_t family = compound(text, i);
   if (family == 0) {
-    if (!surnames().has(text[i]) || is_word(text, i)) return 0;
+    const bool rare = sure && rare_surnames().has(text[i]) && text.han(i + 1) && given().has(text[i + 1]);
+    if ((!surnames().has(text[i]) && !rare) || is_word(text, i)) return 0;
     family = 1;
   }
   const size_t g = i + family;
@@ -261,12 +273,14 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
   const auto word = text.units(title.begin, title.end);
   const bool plain = word == u"先生" || word == u"女士" || word == u"小姐" || word == u"太太" ||
                      word == u"阿姨" || word == u"叔叔";
+  // Surnames that often end another word: 对方, 关于, 公安.
+  static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");
   size_t begin = t;
   if (t >= 3 && compound(text, t - 3) != 0 && given().has(text[t - 1]))
     begin = t - 3;
   else if (t >= 3 && surnames().has(text[t - 3]) && given().has(text[t - 2]) && given().has(text[t - 1]) &&
            !is_word(text, t - 3) && !is_word(text, t - 2) &&
-           (!surnames().has(text[t - 2]) || !text.han(t - 4)))
+           !(surnames().has(text[t - 2]) && endings.has(text[t - 3]) && text.han(t - 4)))
     begin = t - 3;
   else if (t >= 2 && compound(text, t - 2) != 0)
     begin = t - 2;
@@ -276,7 +290,6 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
     static const Characters left(u"找问请给和跟是叫让的由对与谢好您为向联见约姓位系到说下");
     const bool bounded = t < 2 || !text.han(t - 2) || left.has(text[t - 2]);
     const bool word_before = t >= 2 && pii_word_before(text, t - 1).topic > PiiTopic::kConnector;
-    static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");
     if (bounded || word_before || (plain && !endings.has(text[t - 1]))) begin = t - 1;
   }
   if (begin == t) return;
