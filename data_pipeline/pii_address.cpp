@@ -92,9 +92,10 @@ size_t numbered_parts(const PiiText& text, size_t k) {
     if (text.space(from) || text[from] == u'-' || text[from] == u',') ++from;
     const size_t number = number_end(text, from);
     if (number == from) return k;
-    const size_t unit = starts_any(text, number, kNumbered);
+    const size_t gap = text.space(number) ? 1 : 0;  // 102 号
+    const size_t unit = starts_any(text, number + gap, kNumbered);
     if (unit != 0) {
-      k = number + unit;
+      k = number + gap + unit;
     } else if (part > 0 && text.digit(from) && !text.alnum(number) && number - from >= 2 &&
                text[from - 1] != u',' && from != k + (text.space(k) ? 1u : 0u)) {
       k = number;
@@ -363,11 +364,11 @@ constexpr Words kStreetsElsewhere = {
 constexpr Words kUnits = {u"apt",  u"apartment", u"suite", u"ste",  u"unit",
                           u"room", u"rm",        u"floor", u"flat", u"#"};
 constexpr Words kNoStreet = {
-    u"on",        u"the",  u"of",    u"in",      u"to",    u"a",    u"an",    u"and",    u"down",
-    u"up",        u"at",   u"miles", u"minutes", u"min",   u"mins", u"hours", u"from",   u"off",
-    u"for",       u"by",   u"more",  u"people",  u"or",    u"per",  u"with",  u"blocks", u"feet",
-    u"meters",    u"is",   u"are",   u"you",     u"this",  u"that", u"one",   u"am",     u"pm",
-    u"different", u"days", u"times", u"day",     u"steps", u"cars", u"lanes"};
+    u"on",    u"the",    u"of",      u"in",  u"to",   u"a",      u"an",        u"and",    u"down",  u"up",
+    u"at",    u"miles",  u"minutes", u"min", u"mins", u"hours",  u"from",      u"off",    u"for",   u"by",
+    u"more",  u"people", u"or",      u"per", u"with", u"blocks", u"feet",      u"meters", u"is",    u"are",
+    u"you",   u"this",   u"that",    u"one", u"am",   u"pm",     u"different", u"days",   u"times", u"day",
+    u"steps", u"cars",   u"lanes",   u"way", u"hour", u"best"};
 
 // ", Suite 641", ", San Francisco, CA 94134", ", London SW1A 1AA" behind `end`.
 size_t address_tail(const PiiText& text, size_t end) {
@@ -423,7 +424,7 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
   if (text.letter(k) && !text.alnum(k + 1)) ++k;
   if (!text.space(k)) return;
   ++k;
-  bool capitals = true, weak_capital = true;
+  bool capitals = true;
   for (int words = 0; words < 5; ++words) {
     const Token word = word_token(text, k);
     if (word.end == word.begin) return;
@@ -433,7 +434,7 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
       if (name == u"st" && text[word.end] == u'.' && text.space(word.end + 1) && text.letter(word.end + 2) &&
           words == 0)
         continue;
-      if (weak && !(capitals && weak_capital && (number >= 2))) return;
+      if (weak && !(capitals && number >= 2)) return;
       const size_t end = address_tail(text, word.end);
       const PiiContext c = pii_context(text, i, end);
       float base = capitals ? 0.6f : number >= 3 ? 0.5f : 0.35f;

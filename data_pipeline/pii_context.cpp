@@ -103,7 +103,12 @@ constexpr Group kGroups[] = {
      u"name|"
      u"customer name|surname|family name|given name|cardholder|cardholder name|account "
      u"holder|recipient|passenger|"
-     u"attn|contact name|patient name|account name|guest name|contact person|beneficiary|payee|consignee"},
+     u"attn|contact name|patient name|account name|guest name|contact "
+     u"person|beneficiary|payee|consignee|passenger name|client name|driver name|student name|employee "
+     u"name|recipient name|"
+     u"buyer name|sender name|receiver name|applicant name|owner name|traveler name|traveller name|caller "
+     u"name|billing name|"
+     u"shipping name|legal name"},
     {PiiTopic::kRole,
      u"客户|客戶|顾客|用户|会员|患者|病人|旅客|乘客|住客|租客|房东|买家|卖家|店员|司机|师傅叫|主治医生|医生|"
      u"护士|同事|"

@@ -172,18 +172,18 @@ size_t dotted_name(const PiiText& text, size_t i) {
 }
 
 constexpr std::u16string_view kNoName[] = {
-    u"and",     u"from",      u"i",        u"i'm",     u"my",       u"but",     u"with",    u"the",
-    u"a",       u"an",        u"on",       u"in",      u"at",       u"for",     u"of",      u"to",
-    u"is",      u"are",       u"was",      u"not",     u"calling",  u"here",    u"it",      u"so",
-    u"please",  u"can",       u"could",    u"we",      u"you",      u"your",    u"this",    u"that",
-    u"there",   u"what",      u"no",       u"yes",     u"ok",       u"order",   u"phone",   u"email",
-    u"number",  u"address",   u"or",       u"by",      u"as",       u"wrong",   u"spelled", u"misspelled",
-    u"correct", u"incorrect", u"required", u"unknown", u"none",     u"null",    u"string",  u"now",
-    u"thanks",  u"thank",     u"hi",       u"hello",   u"looking",  u"who",     u"about",   u"very",
-    u"just",    u"still",     u"also",     u"in",      u"have",     u"has",     u"had",     u"do",
-    u"did",     u"will",      u"would",    u"zip",     u"customer", u"account", u"dob",     u"date",
-    u"tel",     u"passport",  u"card",     u"id",      u"qq",       u"wechat",  u"live",    u"lives",
-    u"want",    u"need",      u"then",     u"back"};
+    u"and",     u"from",      u"i",        u"i'm",     u"my",        u"but",     u"with",    u"the",
+    u"a",       u"an",        u"on",       u"in",      u"at",        u"for",     u"of",      u"to",
+    u"is",      u"are",       u"was",      u"not",     u"calling",   u"here",    u"it",      u"so",
+    u"please",  u"can",       u"could",    u"we",      u"you",       u"your",    u"this",    u"that",
+    u"there",   u"what",      u"no",       u"yes",     u"ok",        u"order",   u"phone",   u"email",
+    u"number",  u"address",   u"or",       u"by",      u"as",        u"wrong",   u"spelled", u"misspelled",
+    u"correct", u"incorrect", u"required", u"unknown", u"none",      u"null",    u"string",  u"now",
+    u"thanks",  u"thank",     u"hi",       u"hello",   u"looking",   u"who",     u"about",   u"very",
+    u"just",    u"still",     u"also",     u"in",      u"have",      u"has",     u"had",     u"do",
+    u"did",     u"will",      u"would",    u"zip",     u"customer",  u"account", u"dob",     u"date",
+    u"tel",     u"passport",  u"card",     u"id",      u"qq",        u"wechat",  u"live",    u"lives",
+    u"want",    u"need",      u"then",     u"back",    u"president", u"office",  u"chairman"};
 
 bool no_name(std::u16string_view word) {
   return std::any_of(std::begin(kNoName), std::end(kNoName),
@@ -251,7 +251,6 @@ void find_name_after(const PiiText& text, const PiiWord& label, PiiFindings& out
   if (label.topic == PiiTopic::kMister) {
     const bool shouted = text.upper(label.begin + 1) && text.starts(label.begin, u"ms");  // MS Excel
     if (text.upper(label.begin) && text[label.end] != u':' && !shouted) end = english_name(text, k, false);
-    if (end != 0 && text.units(k, end).find(u' ') == std::u16string_view::npos && end - k < 3) end = 0;
   } else if (label.topic == PiiTopic::kSelf) {
     end = english_name(text, k, true);
   } else if (label.topic == PiiTopic::kName && colon) {
@@ -262,6 +261,11 @@ void find_name_after(const PiiText& text, const PiiWord& label, PiiFindings& out
       if (before == u' ' && text.letter(label.begin - 2)) return;
     }
     end = english_name(text, k, false);
+    // "name: Run tests", "name: CI/CD", "name: deploy"
+    const bool goes_on = text[end] == u'/' || text[end] == u'_' ||
+                         (text.space(end) && text.letter(end + 1) && !text.upper(end + 1));
+    const bool one_word = end != 0 && text.units(k, end).find(u' ') == std::u16string_view::npos;
+    if (word == u"name" && (goes_on || (one_word && !text.upper(label.begin)))) end = 0;
   }
   if (end != 0)
     out.add(PiiKind::kName, k, end, label.topic == PiiTopic::kSelf ? 0.8f : 0.65f, spaced(text, k, end));
