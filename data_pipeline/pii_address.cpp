@@ -250,10 +250,8 @@ Grammar grammar(const PiiText& text, size_t begin) {
         g.road = true;
         g.end = part = k = end;
       }
-    } else if (k - part >= 3 && ends_any(text, k, kBuildings) != 0) {
-      g.building = true;
-      g.end = part = k;
-    } else if (k - part >= 2 && (text[k - 1] == u'村' || text[k - 1] == u'屯') && g.places > 0) {
+    } else if ((k - part >= 3 && ends_any(text, k, kBuildings) != 0) ||
+               (k - part >= 2 && g.places > 0 && (text[k - 1] == u'村' || text[k - 1] == u'屯'))) {
       g.building = true;
       g.end = part = k;
     }

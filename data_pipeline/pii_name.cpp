@@ -279,18 +279,15 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
                      word == u"阿姨" || word == u"叔叔";
   // Surnames that often end another word: 对方, 关于, 公安.
   static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");
-  size_t begin = t;
-  if (t >= 3 && compound(text, t - 3) != 0 && given().has(text[t - 1]))
-    begin = t - 3;
-  else if (t >= 3 && surnames().has(text[t - 3]) && given().has(text[t - 2]) && given().has(text[t - 1]) &&
-           !is_word(text, t - 3) && !is_word(text, t - 2) &&
-           !(surnames().has(text[t - 2]) && endings.has(text[t - 3]) && text.han(t - 4)))
-    begin = t - 3;
-  else if (t >= 2 && compound(text, t - 2) != 0)
-    begin = t - 2;
-  else if (t >= 2 && surnames().has(text[t - 2]) && given().has(text[t - 1]) && !is_word(text, t - 2))
-    begin = t - 2;
-  else if (surnames().has(text[t - 1])) {
+  const bool one = t >= 1 && given().has(text[t - 1]), two = one && t >= 2 && given().has(text[t - 2]);
+  const bool three_long =
+      t >= 3 && ((compound(text, t - 3) != 0 && one) ||
+                 (surnames().has(text[t - 3]) && two && !is_word(text, t - 3) && !is_word(text, t - 2) &&
+                  !(surnames().has(text[t - 2]) && endings.has(text[t - 3]) && text.han(t - 4))));
+  const bool two_long =
+      t >= 2 && (compound(text, t - 2) != 0 || (surnames().has(text[t - 2]) && one && !is_word(text, t - 2)));
+  size_t begin = three_long ? t - 3 : two_long ? t - 2 : t;
+  if (begin == t && surnames().has(text[t - 1])) {
     static const Characters left(u"找问请给和跟是叫让的由对与谢好您为向联见约姓位系到说下");
     const bool bounded = t < 2 || !text.han(t - 2) || left.has(text[t - 2]);
     const bool word_before = t >= 2 && pii_word_before(text, t - 1).topic > PiiTopic::kConnector;

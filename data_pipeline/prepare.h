@@ -42,7 +42,8 @@ struct CorpusConfig {
     field("split_salt", c.split_salt, "changes which customers are held out");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
-    field("replace_pii", c.replace_pii, "replace personal data (numbers, addresses, names, ...) by typed surrogates");
+    field("replace_pii", c.replace_pii,
+          "replace personal data (numbers, addresses, names, ...) by typed surrogates");
     field("pii_key_env", c.pii_key_env,
           "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
   }

@@ -121,8 +121,8 @@ struct Case {
   std::vector<std::pair<std::string, std::string>> spans;  // kind, text
 };
 
-std::vector<Case> made_cases() {
-  std::ifstream file("tests/golden/pii_cases.jsonl");
+std::vector<Case> cases_of(const char* path) {
+  std::ifstream file(path);
   std::vector<Case> cases;
   for (std::string line; std::getline(file, line);) {
     const Json json = Json::parse(line);
@@ -132,6 +132,20 @@ std::vector<Case> made_cases() {
     cases.push_back(std::move(c));
   }
   return cases;
+}
+
+std::vector<Case> made_cases() { return cases_of("tests/golden/pii_cases.jsonl"); }
+
+// Sentences written and judged by hand, most of them traps.
+TEST(PiiCases, HandWrittenSentences) {
+  const auto cases = cases_of("tests/golden/pii_hand_cases.jsonl");
+  EXPECT_GE(cases.size(), 280u);
+  for (const Case& c : cases) {
+    std::vector<std::pair<std::string, std::string>> found;
+    for (const auto& span : find_pii(c.text))
+      found.emplace_back(pii_kind_name(span.kind), c.text.substr(span.begin, span.end - span.begin));
+    EXPECT_EQ(found, c.spans) << c.text;
+  }
 }
 
 TEST(PiiCases, MadeCases) {
