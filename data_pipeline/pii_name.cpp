@@ -294,11 +294,8 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
     if (bounded || word_before || (plain && !endings.has(text[t - 1]))) begin = t - 1;
   }
   if (begin == t) return;
-  if (!plain &&
-      begin + 1 <
-          t) {  // 高中老师, 骨科医生: both characters are checked above; the word before may own the first
-    if (pii_word_at(text, begin).topic > PiiTopic::kConnector) return;
-  }
+  // 高中老师, 骨科医生: a word may own the first character.
+  if (!plain && begin + 1 < t && pii_word_at(text, begin).topic > PiiTopic::kConnector) return;
   if (text[begin - 1] == u'某') return;
   out.add(PiiKind::kName, begin, t, plain ? 0.75f : 0.6f, spaced(text, begin, t));
 }
