@@ -20,7 +20,7 @@ namespace decant {
 // decisions.bin, conversations/{train,held_out}/<tenant>.jsonl and shards/{train,held_out}/<tenant>/; what
 // another corpus left there is removed, what a killed run of the same one finished is kept; contract.json,
 // report.html, lineage.json and croissant.json last, and an Error with exit status 3 when the contract is
-// broken. Returns the counts: {in, quarantined {reason: n}, duplicate, pii {email, mobile, id_card},
+// broken. Returns the counts: {in, quarantined {reason: n}, duplicate, pii {kind: n},
 // merged_messages, trimmed_messages, kept, train, held_out, tokens, train_tokens, held_out_tokens,
 // target_tokens, rows, packing, tenants {name: {train, held_out, tokens, train_tokens, held_out_tokens}}}; in
 // = kept + duplicate + all quarantined; pii counts what is kept. Quarantine reasons: those of record_parser.h
