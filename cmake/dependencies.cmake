@@ -33,6 +33,10 @@ pkg_check_modules(hdf5 REQUIRED IMPORTED_TARGET hdf5-serial)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(simdjson REQUIRED IMPORTED_TARGET simdjson)
+if(DECANT_PARQUET)  # not in Debian 12; Apache Arrow's own packages have both
+  find_package(Arrow REQUIRED)
+  find_package(Parquet REQUIRED)
+endif()
 
 # libtorch with its include folders marked as system ones: our warnings are not for its headers.
 add_library(decant_torch INTERFACE)

@@ -82,7 +82,10 @@ JsonValue RecordParser::tree(const RawRecord& record, std::string& reason, std::
     b.tree.set_row(format.columns, b.fields);
     return b.tree.root();
   }
-  const JsonFault found = b.tree.parse(record.bytes, record.bytes.capacity());
+  JsonFault found = b.tree.parse(record.bytes, record.bytes.capacity());
+  // simdjson may see a token that makes no sense before it has seen all of the bytes.
+  if (found == JsonFault::kInvalid && !record.unterminated && !is_utf8(record.bytes))
+    found = JsonFault::kUtf8;
   Fault fault = json_fault(found, record.unterminated);
   if (fault.reason != nullptr) return quarantine(fault.reason, std::move(fault.text));
   return b.tree.root();
