@@ -149,6 +149,10 @@ TEST(RecordReader, CsvByRfc4180) {
   EXPECT_EQ(of("1,\"open"), List{"bad_csv"});
   EXPECT_EQ(of("1,\xff\n"), List{"invalid_utf8"});
   SourceConfig source;
+  source.max_record_bytes = 20;  // less than a window: what is given up is read again all the same
+  EXPECT_EQ(
+      reasons(read_text("a,b\n1,\"open\n1,2\n3,4\n" + std::string(30, 'x') + ",5\n6,7\n", "f.csv", source)),
+      (List{"bad_csv", "", "", "too_large", ""}));
   source.delimiter = ";";
   source.columns = {"x", "y"};
   const auto plain = read_text("a;b,c\n", "f.csv", source);
