@@ -87,9 +87,9 @@ void replace_people(Record& record, const std::string& key) {
   replace_in_json(c.meta, c.tenant, key, record.pii);
 }
 
-TokenizedDocument tokenized(const std::vector<Message>& messages, const Tokenizer& tokenizer,
-                            const ChatTemplate& chat_template) {
-  return tokenize_rendered(chat_template.render(messages, false), tokenizer);
+TokenizedDocument tokenized(const std::vector<Message>& messages, const RenderOptions& options,
+                            const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
+  return tokenize_rendered(chat_template.render(messages, options), tokenizer);
 }
 
 ShardDocument shard_document(std::string id, const TokenizedDocument& d) {
@@ -101,8 +101,8 @@ ShardDocument shard_document(std::string id, const TokenizedDocument& d) {
 
 // Exchanges (a user turn up to the message before the next user turn) gathered into documents that fit, each
 // with the system message and ending in an assistant turn. Empty when an exchange alone does not fit.
-std::vector<ShardDocument> split_at_turns(const Conversation& c, int64_t room, const Tokenizer& tokenizer,
-                                          const ChatTemplate& chat_template) {
+std::vector<ShardDocument> split_at_turns(const Conversation& c, const RenderOptions& options, int64_t room,
+                                          const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
   std::vector<Message> system;
   size_t first = 0;
   if (c.messages[0].role == "system") system.push_back(c.messages[first++]);
@@ -114,7 +114,7 @@ std::vector<ShardDocument> split_at_turns(const Conversation& c, int64_t room, c
     std::vector<Message> messages = system;
     messages.insert(messages.end(), c.messages.begin() + static_cast<std::ptrdiff_t>(from),
                     c.messages.begin() + static_cast<std::ptrdiff_t>(to));
-    return tokenized(messages, tokenizer, chat_template);
+    return tokenized(messages, options, tokenizer, chat_template);
   };
   std::vector<ShardDocument> documents;
   for (size_t k = 0; k + 1 < cuts.size();) {
@@ -136,9 +136,10 @@ std::vector<ShardDocument> split_at_turns(const Conversation& c, int64_t room, c
 void make_documents(Record& record, const CorpusConfig& config, const Tokenizer& tokenizer,
                     const ChatTemplate& chat_template) {
   const Conversation& c = record.conversation;
+  const RenderOptions options = render_options(config, c);
   TokenizedDocument document;
   try {
-    document = tokenized(c.messages, tokenizer, chat_template);
+    document = tokenized(c.messages, options, tokenizer, chat_template);
   } catch (const Error& e) {
     return record.quarantine("not_renderable", e.what());
   }
@@ -152,7 +153,7 @@ void make_documents(Record& record, const CorpusConfig& config, const Tokenizer&
     return;
   }
   if (config.too_long == TooLong::kSplitAtTurn)
-    record.documents = split_at_turns(c, config.sequence_length, tokenizer, chat_template);
+    record.documents = split_at_turns(c, options, config.sequence_length, tokenizer, chat_template);
   if (record.documents.empty())
     record.quarantine("too_long", concat(tokens, " tokens, a row has ", config.sequence_length));
 }
@@ -323,6 +324,14 @@ void CorpusConfig::validate(const Place& place) const {
         ": must be model or plain, found '", template_name, "'");
   check(!pii_key_env.empty() && pii_key_env.find('=') == std::string::npos, place("pii_key_env"),
         ": must be the name of an environment variable");
+}
+
+RenderOptions render_options(const CorpusConfig& config, const Conversation& conversation) {
+  RenderOptions options;
+  options.reasoning = config.reasoning;
+  options.tools = conversation.tools;
+  if (!conversation.period.empty()) options.date = conversation.period + "-01";
+  return options;
 }
 
 Json prepare_corpus(const CorpusConfig& config, const fs::path& base_folder, const Tokenizer& tokenizer,

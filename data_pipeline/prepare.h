@@ -20,6 +20,14 @@ struct EnumNames<TooLong> {
                                                                {TooLong::kSplitAtTurn, "split_at_turn"}};
 };
 
+template <>
+struct EnumNames<Reasoning> {
+  static constexpr std::pair<Reasoning, const char*> values[] = {{Reasoning::kRefuse, "refuse"},
+                                                                 {Reasoning::kKeep, "keep"},
+                                                                 {Reasoning::kDrop, "drop"},
+                                                                 {Reasoning::kAsTemplate, "as_template"}};
+};
+
 struct CorpusConfig {
   std::vector<std::string> inputs;
   double max_bad_fraction = 0.05;
@@ -28,6 +36,7 @@ struct CorpusConfig {
   std::string split_salt = "decant";
   TooLong too_long = TooLong::kQuarantine;
   std::string template_name = "model";
+  Reasoning reasoning = Reasoning::kRefuse;
   bool replace_pii = true;
   std::string pii_key_env = "DECANT_PII_KEY";
 
@@ -42,12 +51,18 @@ struct CorpusConfig {
     field("split_salt", c.split_salt, "changes which customers are held out");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
+    field("reasoning", c.reasoning,
+          "of assistant turns that the template would leave out: refuse the conversation, keep it, drop all "
+          "reasoning, or as_template");
     field("replace_pii", c.replace_pii, "replace e-mail, mobile and ID-card numbers by typed surrogates");
     field("pii_key_env", c.pii_key_env,
           "environment variable with the key of the surrogates; unset: a fixed public key, with a warning");
   }
   void validate(const Place& place) const;
 };
+
+// How a conversation of this corpus is rendered: with its tools, and dates as on the first of its period.
+RenderOptions render_options(const CorpusConfig& config, const Conversation& conversation);
 
 // Reads, checks, normalises, removes exact duplicates, replaces PII (in messages, customer and meta; ids are
 // kept), splits, renders, tokenizes and packs. Into `folder`: quarantine.jsonl, duplicates.jsonl,

@@ -26,16 +26,13 @@ const char* const kTexts[] = {
 
 std::string digest_of(const std::string& bytes) { return bytes.empty() ? std::string() : sha256_hex(bytes); }
 
-// The text as a user's turn under the model's template, when it is one that decant renders.
+// The text as a user's turn under the model's template, when the template takes it.
 std::string as_chat(const fs::path& folder, const std::string& text) {
   if (chat_template_text(folder).empty()) return {};
   try {
-    std::string out;
-    for (const RenderedPiece& piece : load_chat_template(folder)->render({{"user", text, nullptr}}, true))
-      out += piece.text;
-    return out;
+    return load_chat_template(folder)->render({{"user", text, nullptr}}, true).text;
   } catch (const Error&) {
-    return {};  // a template that is not built in: the plain texts serve
+    return {};  // one that wants another conversation, or a date: the plain texts serve
   }
 }
 

@@ -55,8 +55,10 @@ std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& conf
       if (static_cast<int64_t>(prompts.size()) >= config.answers) return prompts;
       const auto messages = question(conversations[i]);
       if (messages.empty()) continue;
+      RenderOptions options = render_options(*chain.recipe.corpus, conversations[i]);
+      options.add_generation_prompt = true;
       Prompt prompt{conversations[i].id, conversations[i].tenant, "",
-                    tokenize_rendered(chat->render(messages, true), *tokenizer).tokens};
+                    tokenize_rendered(chat->render(messages, options), *tokenizer).tokens};
       if (prompt.ids.empty() || static_cast<int64_t>(prompt.ids.size()) > longest) continue;
       std::string text = config_key(config.sampling) + model_digest;
       for (const int64_t id : prompt.ids) text += " " + std::to_string(id);

@@ -1,11 +1,9 @@
-// decant render: conversations to the text, ids and loss weights that training would use.
+// decant render: conversations to the text that a model would see, and what of it the assistant said.
 #include <CLI/CLI.hpp>
 #include <memory>
 
 #include "core/json.h"
 #include "data_pipeline/chat_template.h"
-#include "data_pipeline/conversation.h"
-#include "data_pipeline/tokenizer.h"
 #include "recipes/open_model.h"
 #include "recipes/verbs.h"
 
@@ -13,52 +11,44 @@ namespace decant {
 
 namespace {
 
-// A whole conversation record, {"messages": [...]} or the bare list of messages.
-std::vector<Message> parse_messages(const Json& json, const std::string& where) {
-  const Json* list = json.is_object() && json.contains("messages") ? &json["messages"] : &json;
-  check(list->is_array() && !list->empty(), where,
-        ": expected an object with 'messages', or a list of messages");
-  std::vector<Message> messages;
-  for (const auto& item : *list) {
-    check(item.is_object() && item.contains("role") && item["role"].is_string() && item.contains("content") &&
-              item["content"].is_string(),
-          where, ": message ", messages.size(), " must be an object with the texts 'role' and 'content'");
-    Message message;
-    message.role = item["role"].get<std::string>();
-    message.content = item["content"].get<std::string>();
-    if (item.contains("tool_calls")) message.tool_calls = item["tool_calls"];
-    messages.push_back(std::move(message));
+// Of several named templates a request with tools takes the one for tools.
+class Templates {
+ public:
+  explicit Templates(std::string path) : path_(std::move(path)), plain_(open(false)) {}
+  const ChatTemplate& of(const Json& request) {
+    const bool tools = request.is_object() && request.contains("tools") && request["tools"].is_array() && !request["tools"].empty();
+    if (!tools) return *plain_;
+    if (!with_tools_) with_tools_ = open(true);
+    return *with_tools_;
   }
-  return messages;
+
+ private:
+  std::unique_ptr<ChatTemplate> open(bool tools) const {
+    return is_gguf(path_) ? open_chat_template(path_) : open_template_file(path_, tools);
+  }
+  std::string path_;
+  std::unique_ptr<ChatTemplate> plain_, with_tools_;
+};
+
+Json answer(Templates& templates, const std::string& line, int64_t number, const std::string& date) {
+  Json out;
+  try {
+    const Json request = parse_json(line, concat("line ", number));
+    const Rendered rendered = templates.of(request).render_json(request, date);
+    out["text"] = rendered.text;
+    out["assistant_spans"] = Json::array();
+    for (const Span& span : rendered.assistant_spans) out["assistant_spans"].push_back({span.begin, span.end});
+  } catch (const Error& e) {
+    out = {{"error", e.what()}};
+  }
+  return out;
 }
 
-Exit run_render(const std::string& path, bool prompt) {
-  const auto tokenizer = load_tokenizer(path);
-  const auto chat = open_chat_template(path);
+Exit run_render(const std::string& path, const std::string& date) {
+  Templates templates(path);
   std::string text;
   for (int64_t line = 0; next_line(text, line);) {
-    const std::string where = concat("standard input:", line);
-    const auto pieces = chat->render(parse_messages(parse_json(text, where), where), prompt);
-    const TokenizedDocument document = tokenize_rendered(pieces, *tokenizer);
-    Json out;
-    std::string rendered;
-    Json spans = Json::array();
-    for (const auto& piece : pieces) {
-      const size_t begin = rendered.size();
-      rendered += piece.text;
-      if (piece.loss_weight <= 0 || piece.text.empty()) continue;
-      if (!spans.empty() && spans.back()[1] == begin)
-        spans.back()[1] = rendered.size();
-      else
-        spans.push_back({begin, rendered.size()});
-    }
-    out["text"] = rendered;
-    out["loss_bytes"] = spans;  // [begin, end) in bytes of UTF-8
-    out["ids"] = document.tokens;
-    Json weights = Json::array();
-    for (const uint8_t w : document.loss_weight) weights.push_back(w / 255.0);
-    out["loss_weight"] = weights;
-    print(out.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    print(answer(templates, text, line, date).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
     if (!more_input()) flush_output();
   }
   return Exit::kFinished;
@@ -67,15 +57,16 @@ Exit run_render(const std::string& path, bool prompt) {
 }  // namespace
 
 void add_render(CLI::App& app, Action& action) {
-  auto* render =
-      app.add_subcommand("render", "conversations on standard input, their text, ids and loss weights out");
-  auto model = std::make_shared<std::string>();
-  auto prompt = std::make_shared<bool>(false);
-  render->add_option("MODEL", *model, "Hugging Face folder or GGUF file: its tokenizer and chat template")
+  auto* render = app.add_subcommand(
+      "render", "requests on standard input, one JSON object a line ('messages', 'tools', 'add_generation_prompt', "
+                "'bos_token', any other variable); their text and the assistant's bytes in it out");
+  auto path = std::make_shared<std::string>();
+  auto date = std::make_shared<std::string>("2026-11-23 12:00");
+  render->add_option("TEMPLATE", *path,
+                     "a .jinja file, a tokenizer_config.json, a chat_template.json, a model folder or a GGUF file")
       ->required();
-  render->add_flag("--prompt", *prompt, "end with the start of an assistant turn, as for generation");
-  render->callback(
-      [&action, model, prompt] { action = [model, prompt] { return run_render(*model, *prompt); }; });
+  render->add_option("--date", *date, "the date that templates see, YYYY-MM-DD [HH:MM]; never the clock")->capture_default_str();
+  render->callback([&action, path, date] { action = [path, date] { return run_render(*path, *date); }; });
 }
 
 }  // namespace decant

@@ -164,6 +164,7 @@ class Compiler {
   ExpressionPtr attribute_node(const Node& node, const Scope& scope) {
     auto made = make<Attribute>(node);
     made->object = expression(*node.a, scope);
+    made->variable = dynamic_cast<const Name*>(made->object.get());
     made->name = literal(node.text);
     hash_of(*made->name);
     made->undefined.name = made->name->only.view();
@@ -334,6 +335,7 @@ class Compiler {
                               : op == ">=" ? Comparison::kGreaterEqual
                               : op == "in" ? Comparison::kIn
                                            : Comparison::kNotIn);
+        if (made->ops.size() == 1 && made->ops[0] <= Comparison::kNotEqual) made->constant = text_constant(*made->others[0]);
         return made;
       }
       case Kind::kBinary:

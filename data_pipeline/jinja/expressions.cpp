@@ -84,7 +84,13 @@ Value Attribute::of(State& state, const Value& v) const {
   return attribute(state, v, *name, &undefined);
 }
 
-Value Attribute::eval(State& state, Frame& frame) const { return of(state, object->eval(state, frame)); }
+Value Attribute::eval(State& state, Frame& frame) const {
+  if (variable != nullptr) {
+    const Value& v = variable->ref.in(frame);
+    if (!v.is(Tag::kMissing)) return of(state, v);
+  }
+  return of(state, object->eval(state, frame));
+}
 
 Value Item::eval(State& state, Frame& frame) const {
   const Value v = object->eval(state, frame);
@@ -199,6 +205,8 @@ void Concat::write(State& state, Frame& frame) const {
 
 bool Compare::test(State& state, Frame& frame) const {
   Value left = first->eval(state, frame);
+  if (constant != nullptr && left.is_text())
+    return same_text(*left.text, *constant) == (ops[0] == Comparison::kEqual);
   for (size_t i = 0; i < ops.size(); ++i) {
     const Value right = others[i]->eval(state, frame);
     bool ok = false;

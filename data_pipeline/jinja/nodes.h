@@ -82,6 +82,7 @@ struct Name : Expression {
 
 struct Attribute : Expression {
   ExpressionPtr object;
+  const Name* variable = nullptr;  // the object, when it is one
   const Str* name = nullptr;
   UndefinedInfo undefined;
   bool plain_key = false;  // no dict has an attribute of this name, so it is a key
@@ -164,6 +165,7 @@ struct Compare : Expression {
   ExpressionPtr first;
   Expressions others;
   std::vector<Comparison> ops;
+  const Str* constant = nullptr;  // of one == or != with a literal text
   Value eval(State& state, Frame& frame) const override { return boolean(test(state, frame)); }
   bool test(State& state, Frame& frame) const override;
 };

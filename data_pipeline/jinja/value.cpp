@@ -87,15 +87,32 @@ bool equal_lists(const List& a, const List& b, int depth) {
 
 }  // namespace
 
-uint32_t hash_of(const Str& s) {
-  if (s.hash != 0) return s.hash;
+uint32_t make_hash(const Str& s) {
   Hasher h;
   for (uint32_t i = 0; i < s.count; ++i) h.add(s.pieces[i].data, s.pieces[i].size);
   return s.hash = mix(h.state);
 }
 
+namespace {
+
+// memcmp() == 0 without a call: what is compared here is mostly short.
+bool same_bytes(const char* a, const char* b, size_t n) {
+  for (; n >= 8; a += 8, b += 8, n -= 8) {
+    uint64_t x, y;
+    std::memcpy(&x, a, 8);
+    std::memcpy(&y, b, 8);
+    if (x != y) return false;
+  }
+  for (size_t i = 0; i < n; ++i)
+    if (a[i] != b[i]) return false;
+  return true;
+}
+
+}  // namespace
+
 bool same_text(const Str& a, std::string_view b) {
   if (a.bytes != b.size()) return false;
+  if (a.count == 1) return same_bytes(a.only.data, b.data(), b.size());
   for (uint32_t i = 0; i < a.count; ++i) {
     if (std::memcmp(a.pieces[i].data, b.data(), a.pieces[i].size) != 0) return false;
     b.remove_prefix(a.pieces[i].size);
@@ -146,8 +163,9 @@ uint32_t hash_of(const Value& v, int depth) {
 }
 
 bool equal(const Value& a, const Value& b, int depth) {
+  if (a.tag == Tag::kString && b.tag == Tag::kString)
+    return a.text->bytes == b.text->bytes && same_text(*a.text, *b.text);
   check(depth < kMaxDepth, "a value is nested too deeply");
-  if (a.tag == Tag::kString && b.tag == Tag::kString) return same_text(*a.text, *b.text);
   if (is_number(a) && is_number(b)) return compare_numbers(a, b) == 0;
   if (a.tag != b.tag) return false;
   switch (a.tag) {
@@ -277,7 +295,7 @@ const Value* Dict::find(const Str& key) const {
     const uint32_t h = hash_of(key);
     for (uint32_t i = 0; i < count; ++i) {
       const Value& k = entries[i].key;
-      if (k.tag == Tag::kString && hash_of(*k.text) == h && same_text(*k.text, key)) return &entries[i].value;
+      if (k.source == h && k.tag == Tag::kString && same_text(*k.text, key)) return &entries[i].value;
     }
     return nullptr;
   }
@@ -324,7 +342,9 @@ void DictBuilder::append(const Value& key, const Value& value) {
     entries_ = larger;
     room_ = room;
   }
-  entries_[count_++] = {key, value};
+  entries_[count_] = {key, value};
+  if (key.is_text()) entries_[count_].key.source = hash_of(*key.text);
+  ++count_;
 }
 
 void DictBuilder::index() {

@@ -110,7 +110,7 @@ struct List {  // and tuple
 };
 
 struct Entry {
-  Value key, value;
+  Value key, value;  // the `source` of a dict's text key is its hash
 };
 
 struct Dict {
@@ -191,7 +191,8 @@ bool truth(State& state, const Value& value);
 bool equal(const Value& a, const Value& b, int depth = 0);
 // Error for what Python cannot hash.
 uint32_t hash_of(const Value& value, int depth = 0);
-uint32_t hash_of(const Str& text);
+uint32_t make_hash(const Str& text);
+inline uint32_t hash_of(const Str& text) { return text.hash != 0 ? text.hash : make_hash(text); }
 bool same_text(const Str& a, const Str& b);
 bool same_text(const Str& a, std::string_view b);
 // < 0, 0, > 0; Error with `op` for types that have no order.

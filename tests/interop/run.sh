@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
-#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS
+#   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -16,6 +16,12 @@ case $step in
     [ -d "$python" ] && python=$python/bin/python
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     exec "$python" "$here/transformers_test.py" "$releases"
+    ;;
+  chat_templates)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    exec "$python" "$here/chat_templates_test.py" "$2" "${DECANT_SHARED:-$4}"
     ;;
   llama_cpp)
     command -v node >/dev/null || { echo "skipped: no node"; exit 77; }

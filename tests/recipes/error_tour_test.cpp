@@ -123,11 +123,11 @@ TEST_F(ErrorTour, EveryMistakeHasItsTextAndStatus) {
   spill(broken / "config.json", config);
   expect("tokenizer of another model", with_model(broken), 1, "they do not belong together");
 
-  broken = copy_of_model("unknown_template");
+  broken = copy_of_model("broken_template");
   std::string settings = slurp(broken / "tokenizer_config.json");
-  spill(broken / "chat_template.jinja", "{{ messages }}");
+  spill(broken / "chat_template.jinja", "\n{% for m in messages %}");
   fs::remove(broken / "tokenizer_config.json");
-  expect("unknown template", with_model(broken), 1, "sha256");
+  expect("template that does not parse", with_model(broken), 1, "line 2: unexpected end of template");
 
   spill(folder_ / "short.gguf", std::string("GGUF\x03\0\0\0\x05\0\0\0", 12));
   expect("truncated GGUF", decant({"inspect", "short.gguf"}), 1, "short.gguf");
