@@ -17,6 +17,7 @@ MessageKeys::MessageKeys() {
     const jinja::Str* s = jinja::make_text(arena_, name);
     Value v = jinja::text(s);
     v.source = jinja::hash_of(*s);
+    jinja::length(*s);
     return v;
   };
   thinking = key("thinking");

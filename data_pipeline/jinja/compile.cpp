@@ -39,7 +39,13 @@ class Compiler {
   }
 
   // --- names
-  const Str* literal(std::string_view bytes) { return copy_text(program_.constants, bytes); }
+  // Renderings share it: what a text works out lazily about itself is there before.
+  const Str* literal(std::string_view bytes) {
+    const Str* s = copy_text(program_.constants, bytes);
+    hash_of(*s);
+    length(*s);
+    return s;
+  }
   std::string_view kept(std::string_view bytes) { return literal(bytes)->only.view(); }
 
   static Ref ref(const Variable& variable, const Scope& scope) {
@@ -168,7 +174,6 @@ class Compiler {
     made->object = expression(*node.a, scope);
     made->variable = dynamic_cast<const Name*>(made->object.get());
     made->name = literal(node.text);
-    hash_of(*made->name);
     made->undefined.name = made->name->only.view();
     made->text_method = find_text_method(node.text);
     made->dict_method = find_dict_method(node.text);
@@ -320,7 +325,6 @@ class Compiler {
         made->object = expression(*node.a, scope);
         made->key = expression(*node.b, scope);
         made->constant = text_constant(*made->key);
-        if (made->constant != nullptr) hash_of(*made->constant);
         return made;
       }
       case Kind::kSlice:
