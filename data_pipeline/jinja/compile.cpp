@@ -30,6 +30,7 @@ class Compiler {
     program_.body = statements(root.list, scope);
     program_.inits = inits(scope);
     program_.slots = top.slots;
+    root_ = nullptr;
   }
 
  private:
@@ -513,9 +514,13 @@ class Compiler {
     auto made = make<If>(node);
     const bool before = scope.soft;
     scope.soft = true;
-    made->branches.push_back({expression(*node.a, scope), statements(node.list, scope)});
-    for (const NodePtr& elif : node.second)
-      made->branches.push_back({expression(*elif->a, scope), statements(elif->list, scope)});
+    const auto add = [&](const Node& branch) {
+      If::Branch& added = made->branches.emplace_back();
+      added.test = expression(*branch.a, scope);
+      added.body = statements(branch.list, scope);
+    };
+    add(node);
+    for (const NodePtr& elif : node.second) add(*elif);
     made->otherwise = statements(node.third, scope);
     scope.soft = before;
     return made;

@@ -378,9 +378,7 @@ bool float_of(const Call& c, double& out) {
     out = c.self.real;
   else if (c.self.is(Tag::kInt) || c.self.is(Tag::kBool))
     out = static_cast<double>(c.self.integer);
-  else if (c.self.is_text())
-    return parse_float(flat(c.arena(), *c.self.text), out);
-  else if (c.self.is(Tag::kBigInt))
+  else if (c.self.is_text() || c.self.is(Tag::kBigInt))
     return parse_float(flat(c.arena(), *c.self.text), out);
   else if (c.self.is(Tag::kUndefined))
     fail_undefined(c.self);

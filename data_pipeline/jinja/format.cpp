@@ -232,10 +232,7 @@ void format_value(State& state, TextBuilder& out, const Value& v, std::string_vi
     return;
   }
   Spec spec = parse_spec(spec_text);
-  if (v.is(Tag::kBool) && spec.type == 0) {
-    // bool's format is int's
-    format_number(state, out, v, spec);
-  } else if (v.is(Tag::kInt) || v.is(Tag::kBool) || v.is(Tag::kFloat)) {
+  if (v.is(Tag::kInt) || v.is(Tag::kBool) || v.is(Tag::kFloat)) {
     format_number(state, out, v, spec);
   } else if (v.is_text()) {
     if (spec.align == '=' && spec.fill == "0") spec.align = '<';
