@@ -135,11 +135,11 @@ class CsvReader : public FileReader {
   // The first line is the bad record; what was swallowed behind it is read again.
   void put_back_after_first_line(RawRecord& record, uint64_t first_line) {
     const bool whole = record.size == record.bytes.size();
+    if (!whole) record.bytes += lost_;
     const size_t end = record.bytes.find('\n');
     record.unterminated = whole && end == std::string::npos;
     if (end != std::string::npos) {
       std::string rest = record.bytes.substr(end + 1);
-      if (!whole) rest += lost_;
       rescanned_ += rest.size();
       check(rescanned_ <= kFreeRescan + 4 * text_.offset(), name_, ": line ", first_line,
             ": too many quotes that are never closed: is it CSV, and is its delimiter right?");

@@ -2,8 +2,6 @@
 
 #include <simdjson.h>
 
-#include <cstring>
-
 #include "core/error.h"
 #include "data_pipeline/csv_row.h"
 #include "data_pipeline/json_tree.h"
@@ -63,7 +61,7 @@ JsonValue RecordParser::tree(const RawRecord& record, std::string& reason, std::
   Buffers& b = *buffers_;
   const FileFormat& format = *record.format;
   if (!record.reason.empty()) return quarantine(record.reason.c_str(), record.text);
-  if (std::memchr(record.bytes.data(), '\0', record.bytes.size()) != nullptr)
+  if (record.bytes.find('\0') != std::string::npos)
     return quarantine("nul_byte", "the record holds a NUL byte");
   if (format.kind == FileKind::kText || format.kind == FileKind::kCsv) {
     if (!is_utf8(record.bytes)) return quarantine("invalid_utf8", "the record is not UTF-8");
@@ -82,7 +80,10 @@ JsonValue RecordParser::tree(const RawRecord& record, std::string& reason, std::
     b.tree.set_row(format.columns, b.fields);
     return b.tree.root();
   }
-  const JsonFault found = b.tree.parse(record.bytes, record.bytes.capacity());
+  JsonFault found = b.tree.parse(record.bytes, record.bytes.capacity());
+  // simdjson may see a token that makes no sense before it has seen all of the bytes.
+  if (found == JsonFault::kInvalid && !record.unterminated && !is_utf8(record.bytes))
+    found = JsonFault::kUtf8;
   Fault fault = json_fault(found, record.unterminated);
   if (fault.reason != nullptr) return quarantine(fault.reason, std::move(fault.text));
   return b.tree.root();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace decant {
 namespace {
 
@@ -29,6 +31,25 @@ TEST(Dedup, KeyIgnoresSpaceAndWidthOnly) {
   Conversation rejected = talk("t", "", "hello world", "A1");
   rejected.rejected = true;
   EXPECT_NE(key, duplicate_key(rejected));
+}
+
+TEST(Dedup, WhatIsLearnedFromCounts) {
+  std::set<std::string> keys;
+  const auto add = [&](auto change) {
+    Conversation c = talk("t", "", "q", "a");
+    change(c);
+    keys.insert(duplicate_key(c));
+  };
+  add([](Conversation&) {});
+  add([](Conversation& c) { c.messages[1].reasoning = "r"; });
+  add([](Conversation& c) { c.messages[1].name = "r"; });
+  add([](Conversation& c) { c.messages[1].tool_call_id = "r"; });
+  add([](Conversation& c) { c.messages[1].weight = 0; });
+  add([](Conversation& c) { c.messages[1].tool_calls = Json::array({1}); });
+  add([](Conversation& c) { c.tools = Json::array({1}); });
+  add([](Conversation& c) { c.pair = "r"; });
+  add([](Conversation& c) { c.rejected = true; });
+  EXPECT_EQ(keys.size(), 9u);
 }
 
 TEST(Dedup, KeepsTheEarliestPeriodThenTheFirst) {

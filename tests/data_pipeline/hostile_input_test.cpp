@@ -42,11 +42,12 @@ int64_t peak_kib() {
   return usage.ru_maxrss;
 }
 
-FileParts parts(std::unique_ptr<ByteStream> stream, FileKind kind) {
+FileParts parts(std::unique_ptr<ByteStream> stream, FileKind kind, int64_t limit = int64_t{16} << 20) {
   auto format = std::make_shared<FileFormat>();
   format->kind = kind;
   auto source = std::make_shared<SourceConfig>();
   source->text_unit = TextUnit::kFile;
+  source->max_record_bytes = limit;
   format->source = source;
   if (kind == FileKind::kCsv) format->columns = {"a", "b"};
   return {"made", TextInput(std::move(stream)), format, 0};
@@ -117,7 +118,7 @@ TEST(HostileInput, QuotesThatNeverClose) {
   }
   // Every line opens one: given up, not tried again and again.
   auto made = std::make_unique<Made>(uint64_t{1} << 28, "", "x\",\"y\n");
-  auto reader = csv_reader(parts(std::move(made), FileKind::kCsv));
+  auto reader = csv_reader(parts(std::move(made), FileKind::kCsv, 1 << 20));
   const auto drain = [&] {
     for (RawRecord record; reader->next(record);) {
     }

@@ -188,6 +188,41 @@ TEST(Prepare, SplitAtTurnKeepsEveryTurnAndTheSystemMessage) {
   EXPECT_ERROR(run(), "{\"too_long\":1} are quarantined");
 }
 
+TEST(Prepare, WhatTheTemplatesCannotShowIsNotLeftOut) {
+  Job run(test::scratch_folder());
+  const std::string chat = R"("messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a")";
+  std::string text = "{" + chat + "}]}\n";
+  text += "{\"tools\":[{\"type\":\"function\"}]," + chat + "}]}\n";
+  text += "{" + chat + ",\"reasoning_content\":\"r\"}]}\n{" + chat + ",\"weight\":0.5}]}\n";
+  write_file(run.folder / "in/x.jsonl", text);
+  write_file(run.folder / "in/y.jsonl", R"({"prompt":"p","chosen":"c","rejected":"r"})");
+  const Json counts = run();
+  EXPECT_EQ(counts["in"], 6);
+  EXPECT_EQ(counts["quarantined"].dump(), R"({"not_renderable":5})");
+}
+
+TEST(Prepare, ReadsEveryKindOfSource) {
+  Job run(test::scratch_folder());
+  run.config.inputs.clear();
+  const auto read = [&](const std::string& sources) {
+    run.config.sources =
+        read_config<CorpusConfig>(parse_settings("sources:\n" + sources, "r.yaml"), "corpus").sources;
+    return run();
+  };
+  write_file(run.folder / "a.csv", "question,answer,when\n\"q,1\",\"a\n1\",2026-01-05\nq2\n");
+  write_file(run.folder / "b.json",
+             R"([{"instruction":"i","output":"o"},{"instruction":"i"},{"instruction":])");
+  const Json counts = read(
+      "  - {paths: [a.csv], tenant: shop, fields: {user: question, assistant: answer, period: when}}\n"
+      "  - {paths: [b.json]}\n");
+  EXPECT_EQ(counts["kept"], 2);
+  EXPECT_EQ(counts["quarantined"].dump(), R"({"bad_csv":1,"bad_record":1,"invalid_json":1})");
+  const Json shop = lines(run.folder / "out/conversations/train/shop.jsonl").at(0);
+  EXPECT_EQ(shop["period"], "2026-01");
+  EXPECT_EQ(shop["messages"][1]["content"], "a\n1");
+  EXPECT_EQ(shop["source"]["line"], 2);
+}
+
 TEST(Prepare, TooManyBadRecordsStopTheStep) {
   Job run(test::scratch_folder());
   run.config.max_bad_fraction = 0.2;
