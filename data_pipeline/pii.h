@@ -38,7 +38,7 @@
 // characters. Time is linear in the text.
 //
 // Surrogates depend on (key, tenant, kind, value) alone and keep the shape: separators, case, full-width
-// digits, prefixes. They are of ranges that are reserved or never assigned (docs/decisions names them), and
+// digits, prefixes. They are of ranges that are reserved or never assigned (docs/decisions/0005), and
 // no scan finds them, whatever stands beside them.
 #pragma once
 

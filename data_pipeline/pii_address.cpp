@@ -92,9 +92,10 @@ size_t numbered_parts(const PiiText& text, size_t k) {
     if (text.space(from) || text[from] == u'-' || text[from] == u',') ++from;
     const size_t number = number_end(text, from);
     if (number == from) return k;
-    const size_t unit = starts_any(text, number, kNumbered);
+    const size_t gap = text.space(number) ? 1 : 0;  // 102 号
+    const size_t unit = starts_any(text, number + gap, kNumbered);
     if (unit != 0) {
-      k = number + unit;
+      k = number + gap + unit;
     } else if (part > 0 && text.digit(from) && !text.alnum(number) && number - from >= 2 &&
                text[from - 1] != u',' && from != k + (text.space(k) ? 1u : 0u)) {
       k = number;
@@ -249,10 +250,8 @@ Grammar grammar(const PiiText& text, size_t begin) {
         g.road = true;
         g.end = part = k = end;
       }
-    } else if (k - part >= 3 && ends_any(text, k, kBuildings) != 0) {
-      g.building = true;
-      g.end = part = k;
-    } else if (k - part >= 2 && (text[k - 1] == u'村' || text[k - 1] == u'屯') && g.places > 0) {
+    } else if ((k - part >= 3 && ends_any(text, k, kBuildings) != 0) ||
+               (k - part >= 2 && g.places > 0 && (text[k - 1] == u'村' || text[k - 1] == u'屯'))) {
       g.building = true;
       g.end = part = k;
     }
@@ -262,9 +261,17 @@ Grammar grammar(const PiiText& text, size_t begin) {
 
 }  // namespace
 
-bool pii_address_unit(char16_t unit) { return contains(u"路街道巷弄同区苑园厦厂寓村场", unit); }
+bool pii_address_unit(char16_t unit) {
+  return std::any_of(std::begin(kPlaces), std::end(kPlaces), [&](auto place) { return place[0] == unit; }) ||
+         contains(u"路街道巷弄同区苑园厦厂寓村场", unit);
+}
 
 void find_chinese_address(const PiiText& text, size_t i, PiiFindings& out) {
+  if (place_at(text, i) != 0) {  // 湖南省衡阳市衡南县云集镇东湖村3组
+    const Grammar g = grammar(text, i);
+    if (g.places >= 2 && (g.road || g.numbered || g.building) && !is_surrogate(text, i, g.end))
+      out.add(PiiKind::kAddress, i, g.end, 0.65f, compact(text, i, g.end));
+  }
   size_t anchor = road_end(text, i);
   size_t end = 0;
   if (anchor != 0) {
@@ -328,14 +335,38 @@ constexpr Words kStreets = {u"street", u"st", u"avenue",  u"ave", u"road",    u"
 constexpr Words kStreetsToo = {u"drive",  u"dr",   u"court",   u"ct",    u"way",   u"place", u"pl",
                                u"square", u"sq",   u"circle",  u"cir",   u"trail", u"close", u"crescent",
                                u"row",    u"walk", u"gardens", u"grove", u"mews"};
+// Other street words of the United States Postal Service: only after a word for address.
+constexpr Words kStreetsElsewhere = {
+    u"alley",     u"bend",       u"branch",    u"bridge",     u"brook",     u"burg",       u"bypass",
+    u"canyon",    u"cape",       u"causeway",  u"center",     u"cliff",     u"common",     u"corner",
+    u"course",    u"cove",       u"creek",     u"crest",      u"crossing",  u"curve",      u"dale",
+    u"divide",    u"estate",     u"estates",   u"expressway", u"extension", u"falls",      u"ferry",
+    u"field",     u"fields",     u"flats",     u"ford",       u"forest",    u"forge",      u"fork",
+    u"fort",      u"freeway",    u"garden",    u"gateway",    u"glen",      u"green",      u"harbor",
+    u"haven",     u"heights",    u"hill",      u"hills",      u"hollow",    u"inlet",      u"island",
+    u"junction",  u"key",        u"knoll",     u"lake",       u"lakes",     u"landing",    u"loop",
+    u"mall",      u"manor",      u"manors",    u"meadow",     u"meadows",   u"mill",       u"mills",
+    u"mission",   u"motorway",   u"mount",     u"mountain",   u"neck",      u"orchard",    u"oval",
+    u"overpass",  u"park",       u"pass",      u"passage",    u"path",      u"pike",       u"pine",
+    u"pines",     u"plain",      u"plains",    u"plaza",      u"point",     u"points",     u"port",
+    u"prairie",   u"radial",     u"ramp",      u"ranch",      u"rapids",    u"rest",       u"ridge",
+    u"river",     u"route",      u"run",       u"shore",      u"shores",    u"spring",     u"springs",
+    u"spur",      u"station",    u"stravenue", u"stream",     u"summit",    u"throughway", u"trace",
+    u"track",     u"trafficway", u"tunnel",    u"turnpike",   u"underpass", u"union",      u"valley",
+    u"via",       u"viaduct",    u"view",      u"village",    u"villages",  u"ville",      u"vista",
+    u"well",      u"wells",      u"ways",      u"walks",      u"squares",   u"streets",    u"roads",
+    u"places",    u"drives",     u"courts",    u"circles",    u"islands",   u"corners",    u"coves",
+    u"crossroad", u"knolls",     u"locks",     u"lodge",      u"light",     u"lights",     u"bluff",
+    u"bluffs",    u"bottom",     u"brooks",    u"camp",       u"club",      u"dam",        u"groves",
+    u"isle",      u"skyway",     u"parks",     u"parkways"};
 constexpr Words kUnits = {u"apt",  u"apartment", u"suite", u"ste",  u"unit",
                           u"room", u"rm",        u"floor", u"flat", u"#"};
 constexpr Words kNoStreet = {
-    u"on",        u"the",  u"of",    u"in",      u"to",    u"a",    u"an",    u"and",    u"down",
-    u"up",        u"at",   u"miles", u"minutes", u"min",   u"mins", u"hours", u"from",   u"off",
-    u"for",       u"by",   u"more",  u"people",  u"or",    u"per",  u"with",  u"blocks", u"feet",
-    u"meters",    u"is",   u"are",   u"you",     u"this",  u"that", u"one",   u"am",     u"pm",
-    u"different", u"days", u"times", u"day",     u"steps", u"cars", u"lanes"};
+    u"on",    u"the",    u"of",      u"in",  u"to",   u"a",      u"an",        u"and",    u"down",  u"up",
+    u"at",    u"miles",  u"minutes", u"min", u"mins", u"hours",  u"from",      u"off",    u"for",   u"by",
+    u"more",  u"people", u"or",      u"per", u"with", u"blocks", u"feet",      u"meters", u"is",    u"are",
+    u"you",   u"this",   u"that",    u"one", u"am",   u"pm",     u"different", u"days",   u"times", u"day",
+    u"steps", u"cars",   u"lanes",   u"way", u"hour", u"best"};
 
 // ", Suite 641", ", San Francisco, CA 94134", ", London SW1A 1AA" behind `end`.
 size_t address_tail(const PiiText& text, size_t end) {
@@ -378,6 +409,10 @@ size_t address_tail(const PiiText& text, size_t end) {
 
 }  // namespace
 
+bool pii_street_word(std::u16string_view word) {
+  return is_one_of(word, kStreets) || is_one_of(word, kStreetsToo) || is_one_of(word, kUnits);
+}
+
 void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
   if (text[i] == u'0' || text.letter(i - 1) || pii_joined_left(text, i) || text[i - 1] == u'$') return;
   size_t k = i;
@@ -387,7 +422,7 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
   if (text.letter(k) && !text.alnum(k + 1)) ++k;
   if (!text.space(k)) return;
   ++k;
-  bool capitals = true, weak_capital = true;
+  bool capitals = true;
   for (int words = 0; words < 5; ++words) {
     const Token word = word_token(text, k);
     if (word.end == word.begin) return;
@@ -397,7 +432,7 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
       if (name == u"st" && text[word.end] == u'.' && text.space(word.end + 1) && text.letter(word.end + 2) &&
           words == 0)
         continue;
-      if (weak && !(capitals && weak_capital && (number >= 2))) return;
+      if (weak && !(capitals && number >= 2)) return;
       const size_t end = address_tail(text, word.end);
       const PiiContext c = pii_context(text, i, end);
       float base = capitals ? 0.6f : number >= 3 ? 0.5f : 0.35f;
@@ -406,6 +441,17 @@ void find_english_address(const PiiText& text, size_t i, PiiFindings& out) {
       if (c.label == PiiTopic::kMoney || c.label == PiiTopic::kVersion) base -= 0.4f;
       out.add(PiiKind::kAddress, i, end, base, compact(text, i, end));
       return;
+    }
+    const Token after = word_token(text, word.end + 1);
+    const auto next = text.units(after.begin, after.end);
+    if (words > 0 && number >= 2 && capitals && text.upper(word.begin) &&
+        is_one_of(name, kStreetsElsewhere) && !is_one_of(next, kStreets) && !is_one_of(next, kStreetsToo) &&
+        !is_one_of(next, kStreetsElsewhere)) {
+      const size_t end = address_tail(text, word.end);
+      if (pii_context(text, i, end).label == PiiTopic::kAddress) {
+        out.add(PiiKind::kAddress, i, end, 0.7f, compact(text, i, end));
+        return;
+      }
     }
     if (name.starts_with(u"qux") || is_one_of(name, kNoStreet)) return;
     if (!text.upper(word.begin) && !text.digit(word.begin)) capitals = false;

@@ -113,6 +113,8 @@ void find_birth_date(const PiiText& text, size_t i, PiiFindings& out) {
   if (text[i - 1] == u'.' || text[i - 1] == u'/' || (text[i - 1] == u'-' && text.alnum(i - 2)) ||
       text.letter(i - 1))
     return;
+  // The rest of a date whose year does not fit.
+  if (text[i - 1] == u'年' || (text.space(i - 1) && text[i - 2] == u'年')) return;
   size_t begin = i, end = numeric_date(text, i);
   if (end == 0) {  // March 7, 1990; 19900307
     size_t k = i;

@@ -21,7 +21,9 @@ constexpr Group kGroups[] = {
      u"our|your|his|her|"
      u"这个|这|那个|预留|绑定|尾号|本人|新|旧|老|您的|我的|他的|她的|你的|one|on|at|under|file|值|标识"},
     {PiiTopic::kPhone,
-     u"手机|手機|手机号码|手机号|电话|電話|电话号码|电话号|联系方式|聯絡方式|聯繫方式|联系电话|致电|致電|"
+     u"my number|phone number|new number|the number to "
+     u"reach|手机|手機|手机号码|手机号|电话|電話|电话号码|电话号|联系方式|聯絡方式|聯繫方式|联系电话|致电|"
+     u"致電|"
      u"拨打|撥打|打给|"
      u"座机|座機|固话|固話|传真|傳真|来电|回电|短信|简讯|号码归属|whatsapp|telegram|signal|tel|telephone|"
      u"phone|phones|call|"
@@ -34,7 +36,8 @@ constexpr Group kGroups[] = {
     {PiiTopic::kIdCard,
      u"证件|證件|证件号|证件号码|实名|id card|identity card|identity|national id|citizen id"},
     {PiiTopic::kCard,
-     u"卡号|卡號|银行卡|銀行卡|信用卡|借记卡|储蓄卡|账号|帐号|賬號|帳號|账户|帐户|賬戶|銀聯|银联|工行卡|"
+     u"paid with|pay with|paid by|charged "
+     u"to|卡号|卡號|银行卡|銀行卡|信用卡|借记卡|储蓄卡|账号|帐号|賬號|帳號|账户|帐户|賬戶|銀聯|银联|工行卡|"
      u"建行卡|农行卡|"
      u"中行卡|招行卡|交行卡|邮储卡|工资卡|付款卡|收款账号|收款账户|还款卡|打款|转账|card|cards|visa|"
      u"mastercard|amex|"
@@ -79,7 +82,11 @@ constexpr Group kGroups[] = {
      u"农历生日|"
      u"birthday|birthdate|birth|dob|born|date of birth|d.o.b|d.o.b.|bday|b-day|birth date"},
     {PiiTopic::kAddress,
-     u"地址|位址|address|addresses|住址|收货地址|收件地址|家庭地址|家庭住址|现住址|现居住地|居住地址|"
+     u"地址|位址|address|addresses|live at|lives at|lived at|ship to|ship it to|shipped to|deliver "
+     u"to|delivered to|deliver it to|"
+     u"send it to|mail it to|moved to|move to|located at|reside at|residing at|resident of|sent to|live "
+     u"in|delivery to|shipping to|"
+     u"住址|收货地址|收件地址|家庭地址|家庭住址|现住址|现居住地|居住地址|"
      u"联系地址|通讯地址|邮寄地址|寄件地址|"
      u"详细地址|户籍地址|配送地址|送货地址|地址改成|地址改为|地址在|住在|家住|寄到|寄往|送到|送至|寄至|发到|"
      u"发往|邮寄到|"
@@ -96,7 +103,12 @@ constexpr Group kGroups[] = {
      u"name|"
      u"customer name|surname|family name|given name|cardholder|cardholder name|account "
      u"holder|recipient|passenger|"
-     u"attn|contact name|patient name|account name|guest name|contact person|beneficiary|payee|consignee"},
+     u"attn|contact name|patient name|account name|guest name|contact "
+     u"person|beneficiary|payee|consignee|passenger name|client name|driver name|student name|employee "
+     u"name|recipient name|"
+     u"buyer name|sender name|receiver name|applicant name|owner name|traveler name|traveller name|caller "
+     u"name|billing name|"
+     u"shipping name|legal name"},
     {PiiTopic::kRole,
      u"客户|客戶|顾客|用户|会员|患者|病人|旅客|乘客|住客|租客|房东|买家|卖家|店员|司机|师傅叫|主治医生|医生|"
      u"护士|同事|"

@@ -26,10 +26,10 @@ bool card_scheme(std::string_view d) {
             six = number(d.substr(0, 6));
   if (d[0] == '4') return n == 16 || n == 19 || n == 13;                           // Visa
   if ((two >= 51 && two <= 55) || (four >= 2221 && four <= 2720)) return n == 16;  // Mastercard
-  if (two == 34 || two == 37) return n == 15;                                      // American Express
+  if (two == 34 || two == 37 || four == 1800 || four == 2131) return n == 15;      // American Express
   if (two == 62 || two == 81) return n >= 16 && n <= 19;                           // UnionPay
   if (four == 6011 || two == 65 || (three >= 644 && three <= 649)) return n == 16 || n == 19;  // Discover
-  if (four >= 3528 && four <= 3589) return n >= 16 && n <= 19;                                 // JCB
+  if (two == 35) return n >= 16 && n <= 19;                                                    // JCB
   if (two == 36 || two == 38 || two == 39 || (three >= 300 && three <= 305))
     return n == 14 || n == 16;  // Diners
   if (four == 9558 || two == 60 || two == 68 || two == 69 || two == 99)
@@ -149,7 +149,7 @@ void find_bank_card(const PiiText& text, size_t i, PiiFindings& out) {
         d.size() == 18 && pii_province(d) && number(d.substr(6, 4)) / 100 >= 18 &&
         number(d.substr(6, 4)) < 2100 &&
         pii_date_exists(number(d.substr(6, 4)), number(d.substr(10, 2)), number(d.substr(12, 2)));
-    const float base = d.size() >= 15 && !citizen ? 0.62f : 0.35f;
+    const float base = d.size() >= 15 && d[0] > '2' && !citizen ? 0.62f : 0.35f;
     out.add(PiiKind::kBankCard, i, run.end, pii_score(c, touches ? base - 0.2f : base, {PiiTopic::kCard}), d);
   } else if (luhn && called && d.size() >= 16 && d[0] >= '3') {
     out.add(PiiKind::kBankCard, i, run.end, 0.6f, d);

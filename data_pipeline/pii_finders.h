@@ -83,6 +83,8 @@ void find_names_beside_numbers(const PiiText& text, PiiFindings& out);  // of wh
 
 // Whether a Chinese address may hinge on this unit (路, 号, ...).
 bool pii_address_unit(char16_t unit);
+// Whether the word is that of an English street, building or room: street, ave, suite.
+bool pii_street_word(std::u16string_view word);
 // Whether the unit begins a plate.
 bool pii_plate_unit(char16_t unit);
 

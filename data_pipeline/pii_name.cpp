@@ -32,7 +32,17 @@ const Characters& surnames() {
       u"栾隋刁沙荣巫寇桑"
       u"郎甄丛仲虞敖巩佘池查麻迟邝官封谈匡鞠惠荆冀郁胥班储栗燕楚鄢劳谌奚皮粟冼蔺楼闻厉伊仝郜阚屠朴盖练廉禹井"
       u"祖漆狄"
+      u"萧傅阎赖洪卿晁芮阙扈邸雍辜乌裘亓邰杭茹嵇湛戎茅尉檀昝逯冼阮"
       u"張劉陳楊黃趙吳孫馬鄭謝許韓馮鄧葉蘇盧蔣賴鍾譚陸賈韋鄒閻顧龔萬錢嚴湯齊喬龐顏莊聶魯歐關蘭趙畢賀賴呂羅");
+  return it;
+}
+
+// Surnames that are common words, too: only where a name is announced.
+const Characters& rare_surnames() {
+  static const Characters it(
+      u"时全应和商明苑乐南原盘满海花权强帅豆巴丰支国平计索宣晋相初云容敬来都普浦戈伏鹿薄羊母修宿鲜印隆诸战慕"
+      u"危玉银公哈宾勾居"
+      u"冶斯元束衣信展阴智幸植衡富尧");
   return it;
 }
 
@@ -51,7 +61,8 @@ const Characters& given() {
       u"延培正三四五六七八"
       u"九丁小大一媛娇婉娴妮姗姝娥婵倪珊珂珺琪瑾璇瑜瑞璟瑛玥珏琨晗曦昱晟晋昂昕暄朔望津浦淼溪源沛洲润滨澄瀚濤"
       u"鑫钰铭锋锐锦钢铁"
-      u"镇栩桦楷柯梁彦弢骏骁驰龄龙麟虎豹鸿鹤鹰雁莎莲芬芹苹蓓蓝薛兆全乾坤申丰攀放波涌淑艳怀忠孝廉信义礼智勤俭"
+      u"镇栩桦楷柯梁彦弢骏骁驰龄龙麟虎豹鸿鹤鹰雁莎莲芬芹苹蓓蓝薛兆全乾坤丰攀兵帅想晶杨柳燕畅花放波涌淑艳怀忠"
+      u"孝廉信义礼智勤俭"
       u"恩惠念慈宗尧舜禹"
       u"秋冬夏月星辰朝晖霖霆露雯霏雷奕弈衡均秉权业守一之道治修品敦朴超越进达伟雄斐斯甜甫尚景路语琴书画诗歌曲"
       u"岑楚越秦晋齐鲁湘沁"
@@ -131,7 +142,8 @@ bool name_ends(const PiiText& text, size_t i) {
 size_t chinese_name(const PiiText& text, size_t i, bool sure) {
   size_t family = compound(text, i);
   if (family == 0) {
-    if (!surnames().has(text[i]) || is_word(text, i)) return 0;
+    const bool rare = sure && rare_surnames().has(text[i]) && text.han(i + 1) && given().has(text[i + 1]);
+    if ((!surnames().has(text[i]) && !rare) || is_word(text, i)) return 0;
     family = 1;
   }
   const size_t g = i + family;
@@ -160,18 +172,18 @@ size_t dotted_name(const PiiText& text, size_t i) {
 }
 
 constexpr std::u16string_view kNoName[] = {
-    u"and",     u"from",      u"i",        u"i'm",     u"my",       u"but",     u"with",    u"the",
-    u"a",       u"an",        u"on",       u"in",      u"at",       u"for",     u"of",      u"to",
-    u"is",      u"are",       u"was",      u"not",     u"calling",  u"here",    u"it",      u"so",
-    u"please",  u"can",       u"could",    u"we",      u"you",      u"your",    u"this",    u"that",
-    u"there",   u"what",      u"no",       u"yes",     u"ok",       u"order",   u"phone",   u"email",
-    u"number",  u"address",   u"or",       u"by",      u"as",       u"wrong",   u"spelled", u"misspelled",
-    u"correct", u"incorrect", u"required", u"unknown", u"none",     u"null",    u"string",  u"now",
-    u"thanks",  u"thank",     u"hi",       u"hello",   u"looking",  u"who",     u"about",   u"very",
-    u"just",    u"still",     u"also",     u"in",      u"have",     u"has",     u"had",     u"do",
-    u"did",     u"will",      u"would",    u"zip",     u"customer", u"account", u"dob",     u"date",
-    u"tel",     u"passport",  u"card",     u"id",      u"qq",       u"wechat",  u"live",    u"lives",
-    u"want",    u"need",      u"then",     u"back"};
+    u"and",     u"from",      u"i",        u"i'm",     u"my",        u"but",     u"with",    u"the",
+    u"a",       u"an",        u"on",       u"in",      u"at",        u"for",     u"of",      u"to",
+    u"is",      u"are",       u"was",      u"not",     u"calling",   u"here",    u"it",      u"so",
+    u"please",  u"can",       u"could",    u"we",      u"you",       u"your",    u"this",    u"that",
+    u"there",   u"what",      u"no",       u"yes",     u"ok",        u"order",   u"phone",   u"email",
+    u"number",  u"address",   u"or",       u"by",      u"as",        u"wrong",   u"spelled", u"misspelled",
+    u"correct", u"incorrect", u"required", u"unknown", u"none",      u"null",    u"string",  u"now",
+    u"thanks",  u"thank",     u"hi",       u"hello",   u"looking",   u"who",     u"about",   u"very",
+    u"just",    u"still",     u"also",     u"in",      u"have",      u"has",     u"had",     u"do",
+    u"did",     u"will",      u"would",    u"zip",     u"customer",  u"account", u"dob",     u"date",
+    u"tel",     u"passport",  u"card",     u"id",      u"qq",        u"wechat",  u"live",    u"lives",
+    u"want",    u"need",      u"then",     u"back",    u"president", u"office",  u"chairman"};
 
 bool no_name(std::u16string_view word) {
   return std::any_of(std::begin(kNoName), std::end(kNoName),
@@ -239,7 +251,6 @@ void find_name_after(const PiiText& text, const PiiWord& label, PiiFindings& out
   if (label.topic == PiiTopic::kMister) {
     const bool shouted = text.upper(label.begin + 1) && text.starts(label.begin, u"ms");  // MS Excel
     if (text.upper(label.begin) && text[label.end] != u':' && !shouted) end = english_name(text, k, false);
-    if (end != 0 && text.units(k, end).find(u' ') == std::u16string_view::npos && end - k < 3) end = 0;
   } else if (label.topic == PiiTopic::kSelf) {
     end = english_name(text, k, true);
   } else if (label.topic == PiiTopic::kName && colon) {
@@ -250,6 +261,11 @@ void find_name_after(const PiiText& text, const PiiWord& label, PiiFindings& out
       if (before == u' ' && text.letter(label.begin - 2)) return;
     }
     end = english_name(text, k, false);
+    // "name: Run tests", "name: CI/CD", "name: deploy"
+    const bool goes_on = text[end] == u'/' || text[end] == u'_' ||
+                         (text.space(end) && text.letter(end + 1) && !text.upper(end + 1));
+    const bool one_word = end != 0 && text.units(k, end).find(u' ') == std::u16string_view::npos;
+    if (word == u"name" && (goes_on || (one_word && !text.upper(label.begin)))) end = 0;
   }
   if (end != 0)
     out.add(PiiKind::kName, k, end, label.topic == PiiTopic::kSelf ? 0.8f : 0.65f, spaced(text, k, end));
@@ -261,30 +277,25 @@ void find_name_before(const PiiText& text, const PiiWord& title, PiiFindings& ou
   const auto word = text.units(title.begin, title.end);
   const bool plain = word == u"先生" || word == u"女士" || word == u"小姐" || word == u"太太" ||
                      word == u"阿姨" || word == u"叔叔";
-  size_t begin = t;
-  if (t >= 3 && compound(text, t - 3) != 0 && given().has(text[t - 1]))
-    begin = t - 3;
-  else if (t >= 3 && surnames().has(text[t - 3]) && given().has(text[t - 2]) && given().has(text[t - 1]) &&
-           !is_word(text, t - 3) && !is_word(text, t - 2) &&
-           (!surnames().has(text[t - 2]) || !text.han(t - 4)))
-    begin = t - 3;
-  else if (t >= 2 && compound(text, t - 2) != 0)
-    begin = t - 2;
-  else if (t >= 2 && surnames().has(text[t - 2]) && given().has(text[t - 1]) && !is_word(text, t - 2))
-    begin = t - 2;
-  else if (surnames().has(text[t - 1])) {
+  // Surnames that often end another word: 对方, 关于, 公安.
+  static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");
+  const bool one = t >= 1 && given().has(text[t - 1]), two = one && t >= 2 && given().has(text[t - 2]);
+  const bool three_long =
+      t >= 3 && ((compound(text, t - 3) != 0 && one) ||
+                 (surnames().has(text[t - 3]) && two && !is_word(text, t - 3) && !is_word(text, t - 2) &&
+                  !(surnames().has(text[t - 2]) && endings.has(text[t - 3]) && text.han(t - 4))));
+  const bool two_long =
+      t >= 2 && (compound(text, t - 2) != 0 || (surnames().has(text[t - 2]) && one && !is_word(text, t - 2)));
+  size_t begin = three_long ? t - 3 : two_long ? t - 2 : t;
+  if (begin == t && surnames().has(text[t - 1])) {
     static const Characters left(u"找问请给和跟是叫让的由对与谢好您为向联见约姓位系到说下");
     const bool bounded = t < 2 || !text.han(t - 2) || left.has(text[t - 2]);
     const bool word_before = t >= 2 && pii_word_before(text, t - 1).topic > PiiTopic::kConnector;
-    static const Characters endings(u"方于何车解管包单游易程安金白任高万常成关向路江文古连曲时");
     if (bounded || word_before || (plain && !endings.has(text[t - 1]))) begin = t - 1;
   }
   if (begin == t) return;
-  if (!plain &&
-      begin + 1 <
-          t) {  // 高中老师, 骨科医生: both characters are checked above; the word before may own the first
-    if (pii_word_at(text, begin).topic > PiiTopic::kConnector) return;
-  }
+  // 高中老师, 骨科医生: a word may own the first character.
+  if (!plain && begin + 1 < t && pii_word_at(text, begin).topic > PiiTopic::kConnector) return;
   if (text[begin - 1] == u'某') return;
   out.add(PiiKind::kName, begin, t, plain ? 0.75f : 0.6f, spaced(text, begin, t));
 }

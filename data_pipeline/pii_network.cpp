@@ -227,7 +227,7 @@ void find_mac(const PiiText& text, size_t separator, PiiFindings& out) {
       value.starts_with("01005e") || value.starts_with("3333"))
     return;
   const PiiContext c = pii_context(text, begin, k);
-  const float base = mark == u':' ? 0.8f : letters ? 0.7f : 0.3f;
+  const float base = !letters ? 0.3f : mark == u':' ? 0.8f : 0.7f;
   out.add(PiiKind::kMac, begin, k, pii_score(c, base, {PiiTopic::kMac}), value);
 }
 

@@ -75,6 +75,7 @@ void find_mobile(const PiiText& text, size_t i, PiiFindings& out) {
   std::string value;
   for (const std::u16string_view prefix : {u"", u"86", u"0086"}) {
     if (!text.starts(i, prefix)) continue;
+    if (prefix.empty() && text[i - 1] == u'+') continue;  // +1 684 ... is American Samoa's
     const size_t begin = i + prefix.size();
     const size_t end = mobile_digits(text, begin, value);
     if (end == 0) continue;
@@ -210,7 +211,7 @@ bool international(std::string_view d) {
     const int rest = static_cast<int>(d.size()) - (c.code < 10 ? 1 : c.code < 100 ? 2 : 3);
     return rest >= c.least && rest <= c.most && (c.code != 1 || american(d.substr(1)));
   }
-  return three_digit_country(three) && d.size() >= 10 && d.size() <= 13;
+  return three_digit_country(three) && d.size() <= 13;
 }
 
 // The longest run of digit groups from `i` (single or double separators, brackets, "(0)") for which `good`

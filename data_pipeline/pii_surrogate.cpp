@@ -217,8 +217,7 @@ std::string address(const PiiText& text, const PiiCandidate& c, Draw& draw, std:
     } else if (!chinese && text.letter(i)) {
       size_t k = i;
       while (k < c.end && text.letter(k)) ++k;
-      if (k - i >= 4 || (k - i == 3 && text.units(i, k) != u"ave" && text.units(i, k) != u"apt" &&
-                         text.units(i, k) != u"ste"))
+      if (k - i >= 3 && !pii_street_word(text.units(i, k)))
         put_word(out, text, i, k, tenant, key);
       else
         while (i < k) put_source(out, text, i++);

@@ -121,8 +121,8 @@ struct Case {
   std::vector<std::pair<std::string, std::string>> spans;  // kind, text
 };
 
-std::vector<Case> made_cases() {
-  std::ifstream file("tests/golden/pii_cases.jsonl");
+std::vector<Case> cases_of(const char* path) {
+  std::ifstream file(path);
   std::vector<Case> cases;
   for (std::string line; std::getline(file, line);) {
     const Json json = Json::parse(line);
@@ -132,6 +132,20 @@ std::vector<Case> made_cases() {
     cases.push_back(std::move(c));
   }
   return cases;
+}
+
+std::vector<Case> made_cases() { return cases_of("tests/golden/pii_cases.jsonl"); }
+
+// Sentences written and judged by hand, most of them traps.
+TEST(PiiCases, HandWrittenSentences) {
+  const auto cases = cases_of("tests/golden/pii_hand_cases.jsonl");
+  EXPECT_GE(cases.size(), 280u);
+  for (const Case& c : cases) {
+    std::vector<std::pair<std::string, std::string>> found;
+    for (const auto& span : find_pii(c.text))
+      found.emplace_back(pii_kind_name(span.kind), c.text.substr(span.begin, span.end - span.begin));
+    EXPECT_EQ(found, c.spans) << c.text;
+  }
 }
 
 TEST(PiiCases, MadeCases) {
@@ -201,6 +215,60 @@ TEST(PiiCases, NothingIsFoundAfterReplacing) {
   EXPECT_GT(changed, 1200);
   std::printf("%d of %d texts needed a second round\n", more, changed);
   EXPECT_LT(more, changed / 10);
+}
+
+void each_string(const Json& json, const auto& visit) {
+  if (json.is_string()) visit(json.get_ref<const std::string&>());
+  if (json.is_structured())
+    for (const Json& item : json) each_string(item, visit);
+}
+
+// Real dialogues: what is found is printed for people to judge; what was judged (by hand, all but addresses,
+// landlines and names in full) is held here, so that a change that finds more shows.
+TEST(PiiCases, RealCorpora) {
+  DECANT_NEEDS_SHARED("data/crosswoz/crosswoz_val.jsonl");
+  const std::pair<const char*, int64_t> corpora[] = {{"irc-ubuntu/irc_ubuntu_qa.jsonl", 20},
+                                                     {"taskmaster4/tm4_dialogs.jsonl", 60},
+                                                     {"crosswoz/crosswoz_val.jsonl", 900},
+                                                     {"egret-wenda/egret_qa.jsonl", 12},
+                                                     {"self-instruct/seed_tasks.jsonl", 20}};
+  for (const auto& [name, most] : corpora) {
+    std::ifstream file(test::shared_folder() / "data" / name);
+    PiiCounts found, again, rest;
+    int lines = 0;
+    for (std::string line; std::getline(file, line); ++lines) {
+      const Json json = Json::parse(line);
+      for (const char* field : {"messages", "question", "answer", "instruction", "instances"}) {
+        if (!json.contains(field)) continue;
+        each_string(json[field], [&](const std::string& text) {
+          for (const auto& span : find_pii(text)) ++found[span.kind];
+          const std::string replaced = replace_pii(text, "t", "k", again);
+          for (const auto& span : find_pii(replaced)) ++rest[span.kind];
+        });
+      }
+    }
+    std::printf("%s:", name);
+    for (size_t kind = 0; kind < kPiiKinds; ++kind)
+      if (found.of[kind] != 0)
+        std::printf(" %s %lld", std::string(pii_kind_name(static_cast<PiiKind>(kind))).c_str(),
+                    static_cast<long long>(found.of[kind]));
+    std::printf("\n");
+    EXPECT_GT(lines, 100) << name;
+    EXPECT_LE(found.total(), most) << name;
+    EXPECT_EQ(rest.total(), 0) << name;
+    for (const PiiKind kind : {PiiKind::kIdCard, PiiKind::kBankCard, PiiKind::kPassport, PiiKind::kPermit,
+                               PiiKind::kPlate, PiiKind::kCreditCode, PiiKind::kIban, PiiKind::kImei,
+                               PiiKind::kMilitaryId, PiiKind::kSocialSecurity, PiiKind::kWechat})
+      EXPECT_EQ(found[kind], 0) << name << ": " << pii_kind_name(kind);
+  }
+}
+
+TEST(PiiCases, BankingQuestionsHoldNothing) {
+  DECANT_NEEDS_SHARED("data/banking77/train.csv");
+  std::ifstream file(test::shared_folder() / "data/banking77/train.csv");
+  int lines = 0;
+  for (std::string line; std::getline(file, line); ++lines) EXPECT_TRUE(find_pii(line).empty()) << line;
+  EXPECT_GT(lines, 10000);
 }
 
 // A made value alone, in other clothes: the same surrogate but for separators, case and width.
