@@ -73,9 +73,11 @@ constexpr std::array<char, 128> kFold = [] {
 // Writes a key: one space for a run of them, and one 0 for a run of at least `mask` digits.
 class KeyWriter {
  public:
+  char* out;  // where the next byte goes
+
   KeyWriter(char* begin, int64_t mask_digits)
-      : begin_(begin),
-        out(begin),
+      : out(begin),
+        begin_(begin),
         mask_(mask_digits > 0 ? mask_digits : std::numeric_limits<int64_t>::max()) {}
   void put(char c) {
     if (c >= '0' && c <= '9') {
@@ -105,11 +107,6 @@ class KeyWriter {
 
  private:
   char* begin_;
-
- public:
-  char* out;
-
- private:
   int64_t mask_, digits_ = 0;
 };
 
