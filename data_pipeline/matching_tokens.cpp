@@ -231,7 +231,8 @@ class Reader {
 
 void matching_tokens(std::string_view text, MatchingTokens& out) {
   // One character may fold into eleven times its bytes, and keys are counted in 32 bits.
-  check(text.size() <= (1u << 28), "a text of ", text.size(), " bytes is too long to be compared, at most 256 MiB");
+  check(text.size() <= (1u << 28), "a text of ", text.size(),
+        " bytes is too long to be compared, at most 256 MiB");
   Reader(text, out).run();
 }
 
