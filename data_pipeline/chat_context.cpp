@@ -17,6 +17,7 @@ MessageKeys::MessageKeys() {
     const jinja::Str* s = jinja::make_text(arena_, name);
     Value v = jinja::text(s);
     v.source = jinja::hash_of(*s);
+    jinja::length(*s);
     return v;
   };
   thinking = key("thinking");
@@ -42,7 +43,8 @@ Value field(Arena& arena, const std::string& text, Origin origin, int64_t messag
 
 Value role_value(Arena& arena, const std::string& role, int64_t index) {
   const bool plain = is_plain_name(role);
-  return jinja::text(jinja::make_text(arena, role, plain ? jinja::kTemplate : source_of(Origin::kRole, index)));
+  return jinja::text(
+      jinja::make_text(arena, role, plain ? jinja::kTemplate : source_of(Origin::kRole, index)));
 }
 
 // Python's json.dumps(value, ensure_ascii=False).
@@ -83,7 +85,8 @@ void convert_arguments(Json& holder, ArgumentForm form) {
 
 bool needs_conversion(const Json& calls, ArgumentForm form) {
   const auto wrong = [&](const Json& holder) {
-    return has_arguments(holder) && (form == ArgumentForm::kText ? holder["arguments"].is_object() : holder["arguments"].is_string());
+    return has_arguments(holder) &&
+           (form == ArgumentForm::kText ? holder["arguments"].is_object() : holder["arguments"].is_string());
   };
   return calls.is_array() && std::any_of(calls.begin(), calls.end(), [&](const Json& call) {
            return wrong(call) || (call.is_object() && call.contains("function") && wrong(call["function"]));
@@ -96,7 +99,8 @@ Value message_value(Arena& arena, const MessageKeys& keys, const Message& m, int
                     std::vector<Json>& kept) {
   auto* entries = arena.array<Entry>(7);
   uint32_t n = 0;
-  if (!m.reasoning.empty()) entries[n++] = {keys.thinking, field(arena, m.reasoning, Origin::kReasoning, index)};
+  if (!m.reasoning.empty())
+    entries[n++] = {keys.thinking, field(arena, m.reasoning, Origin::kReasoning, index)};
   entries[n++] = {keys.role, role_value(arena, m.role, index)};
   entries[n++] = {keys.content, field(arena, m.content, Origin::kContent, index)};
   if (!m.tool_calls.is_null()) {
@@ -112,9 +116,11 @@ Value message_value(Arena& arena, const MessageKeys& keys, const Message& m, int
     }
     entries[n++] = {keys.tool_calls, from_json(arena, *calls, source_of(Origin::kToolCalls, index))};
   }
-  if (!m.reasoning.empty()) entries[n++] = {keys.reasoning, field(arena, m.reasoning, Origin::kReasoning, index)};
+  if (!m.reasoning.empty())
+    entries[n++] = {keys.reasoning, field(arena, m.reasoning, Origin::kReasoning, index)};
   if (!m.name.empty()) entries[n++] = {keys.name, field(arena, m.name, Origin::kOther, index)};
-  if (!m.tool_call_id.empty()) entries[n++] = {keys.tool_call_id, field(arena, m.tool_call_id, Origin::kOther, index)};
+  if (!m.tool_call_id.empty())
+    entries[n++] = {keys.tool_call_id, field(arena, m.tool_call_id, Origin::kOther, index)};
   return jinja::dict_value(arena.make<jinja::Dict>(entries, n, source_of(Origin::kOther, index),
                                                    static_cast<int32_t>(index), 0u, nullptr));
 }
@@ -125,9 +131,10 @@ Value message_value(Arena& arena, const Json& message, int64_t index) {
   for (const auto& [key, value] : message.items()) {
     const Value name = jinja::text(jinja::make_text(arena, key, source_of(Origin::kOther, index)));
     const Origin origin = key == "content" ? Origin::kContent
-                          : key == "reasoning_content" || key == "thinking" || key == "reasoning" ? Origin::kReasoning
-                          : key == "tool_calls"                                                   ? Origin::kToolCalls
-                                                                                                  : Origin::kOther;
+                          : key == "reasoning_content" || key == "thinking" || key == "reasoning"
+                              ? Origin::kReasoning
+                          : key == "tool_calls" ? Origin::kToolCalls
+                                                : Origin::kOther;
     if (key == "role" && value.is_string())
       out.append(name, role_value(arena, value.get_ref<const std::string&>(), index));
     else

@@ -29,8 +29,8 @@ class MessageKeys {
 enum class ArgumentForm : uint8_t { kObject, kText };
 
 // `kept` keeps the JSON that parsing and printing arguments makes, as long as the values are used.
-jinja::Value message_value(jinja::Arena& arena, const MessageKeys& keys, const Message& message, int64_t index,
-                           ArgumentForm form, std::vector<Json>& kept);
+jinja::Value message_value(jinja::Arena& arena, const MessageKeys& keys, const Message& message,
+                           int64_t index, ArgumentForm form, std::vector<Json>& kept);
 // A message given as JSON, with all its keys.
 jinja::Value message_value(jinja::Arena& arena, const Json& message, int64_t index);
 

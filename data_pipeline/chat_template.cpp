@@ -71,8 +71,10 @@ class JinjaTemplate : public ChatTemplate {
     asks_date_ = template_.variable("strftime_now") >= 0;
     if (special_tokens_.is_object())
       for (const auto& [name, token] : special_tokens_.items())
-        if (token.is_string() && template_.variable(name) >= 0) named_.emplace_back(template_.variable(name), &token.get_ref<const std::string&>());
-    if (special_tokens_.is_object() && special_tokens_.contains("eos_token") && special_tokens_["eos_token"].is_string())
+        if (token.is_string() && template_.variable(name) >= 0)
+          named_.emplace_back(template_.variable(name), &token.get_ref<const std::string&>());
+    if (special_tokens_.is_object() && special_tokens_.contains("eos_token") &&
+        special_tokens_["eos_token"].is_string())
       eos_ = special_tokens_["eos_token"].get<std::string>();
     learn();
   }
@@ -99,7 +101,10 @@ class JinjaTemplate : public ChatTemplate {
       if (name == "eos_token" && value.is_string()) eos = value.get<std::string>();
       if (name == "messages") continue;
       const bool token = name.ends_with("_token") && value.is_string();
-      set(template_.variable(name), from_json(w.arena, value, token ? jinja::kTemplate : source_of(name == "tools" ? Origin::kTools : Origin::kVariable, -1)));
+      set(template_.variable(name),
+          from_json(w.arena, value,
+                    token ? jinja::kTemplate
+                          : source_of(name == "tools" ? Origin::kTools : Origin::kVariable, -1)));
     }
     const auto list = request.find("messages");
     if (list != request.end() && list->is_array()) {
@@ -142,17 +147,20 @@ class JinjaTemplate : public ChatTemplate {
     set(tools_, tools.is_null() ? jinja::none() : from_json(w.arena, tools, source_of(Origin::kTools, -1)));
     set(documents_, jinja::none());
     set(prompt_, jinja::boolean(prompt));
-    for (const auto& [variable, token] : named_) set(variable, jinja::text(jinja::make_text(w.arena, *token)));
+    for (const auto& [variable, token] : named_)
+      set(variable, jinja::text(jinja::make_text(w.arena, *token)));
   }
 
-  Rendered run(const std::vector<Message>& messages, const RenderOptions& options, Reasoning policy, ArgumentForm form,
-               bool must_close) const {
+  Rendered run(const std::vector<Message>& messages, const RenderOptions& options, Reasoning policy,
+               ArgumentForm form, bool must_close) const {
     Workplace& w = workplace();
     start(w, options.tools, options.add_generation_prompt);
     if (options.variables.is_object())
       for (const auto& [name, value] : options.variables.items()) {
         const int64_t variable = template_.variable(name);
-        if (variable >= 0) w.variables[static_cast<size_t>(variable)] = from_json(w.arena, value, source_of(Origin::kVariable, -1));
+        if (variable >= 0)
+          w.variables[static_cast<size_t>(variable)] =
+              from_json(w.arena, value, source_of(Origin::kVariable, -1));
       }
     std::vector<Json> kept;
     auto* values = w.arena.array<Value>(messages.size());
@@ -163,7 +171,8 @@ class JinjaTemplate : public ChatTemplate {
       w.reasonings.push_back(messages[i].reasoning);
     }
     if (messages_ >= 0)
-      w.variables[static_cast<size_t>(messages_)] = jinja::list_value(jinja::make_list(w.arena, values, messages.size()));
+      w.variables[static_cast<size_t>(messages_)] =
+          jinja::list_value(jinja::make_list(w.arena, values, messages.size()));
     return finish(w, options.date, options.add_generation_prompt, eos_, &messages, policy, must_close);
   }
 
@@ -181,12 +190,15 @@ class JinjaTemplate : public ChatTemplate {
       if (mended) assemble(w, w.mended.data(), w.mended.size(), out.text);
     }
     const auto weight_of = [&](int64_t message) {
-      return messages == nullptr || message < 0 ? 1.0F : static_cast<float>((*messages)[static_cast<size_t>(message)].weight);
+      return messages == nullptr || message < 0
+                 ? 1.0F
+                 : static_cast<float>((*messages)[static_cast<size_t>(message)].weight);
     };
     w.weights.clear();
     if (template_.has_generation() && !mended) {
       for (const auto& g : rendering.generations) {
-        out.assistant_spans.push_back({static_cast<size_t>(g.begin), std::min(static_cast<size_t>(g.end), out.text.size())});
+        out.assistant_spans.push_back(
+            {static_cast<size_t>(g.begin), std::min(static_cast<size_t>(g.end), out.text.size())});
         w.weights.push_back(weight_of(g.turn));
       }
     } else {
@@ -194,7 +206,8 @@ class JinjaTemplate : public ChatTemplate {
       out.assistant_spans.reserve(w.spans.size());
       for (const TurnSpan& s : w.spans) {
         if (must_close && !s.closed && !prompt && weight_of(s.message) > 0)
-          fail("no end of turn follows the answer of messages[", s.message, "]: a model trained on it would not learn to stop");
+          fail("no end of turn follows the answer of messages[", s.message,
+               "]: a model trained on it would not learn to stop");
         if (s.span.begin == s.span.end) continue;
         out.assistant_spans.push_back(s.span);
         w.weights.push_back(weight_of(s.message));
@@ -218,7 +231,8 @@ class JinjaTemplate : public ChatTemplate {
     for (size_t k = 0; k < count; ++k) {
       const Written& p = written[k];
       if (p.size > 0) std::memcpy(to + at, p.data, p.size);
-      if (p.source == jinja::kTemplate && n > 0 && pieces[n - 1].from_template() && pieces[n - 1].turn == p.turn) {
+      if (p.source == jinja::kTemplate && n > 0 && pieces[n - 1].from_template() &&
+          pieces[n - 1].turn == p.turn) {
         pieces[n - 1].end = at += p.size;
         continue;
       }
@@ -260,8 +274,9 @@ class JinjaTemplate : public ChatTemplate {
 
   // Renders a few plain conversations to see what this template writes around a turn.
   void learn() {
-    const Message system{"system", "decant-s", nullptr}, q0{"user", "decant-q", nullptr}, a0{"assistant", "decant-a", nullptr},
-        q1{"user", "decant-r", nullptr}, a1{"assistant", "decant-b", nullptr};
+    const Message system{"system", "decant-s", nullptr}, q0{"user", "decant-q", nullptr},
+        a0{"assistant", "decant-a", nullptr}, q1{"user", "decant-r", nullptr},
+        a1{"assistant", "decant-b", nullptr};
     RenderOptions options;
     options.date = "2000-01-01";
     std::vector<std::string> ends;
@@ -287,11 +302,15 @@ class JinjaTemplate : public ChatTemplate {
     };
     for (const std::vector<Message>& head : {std::vector<Message>{q0}, {q0, a0, q1}}) {
       const std::string without = text_of(head, false), with = text_of(head, true);
-      if (with.size() > without.size() && with.starts_with(without)) marks_.generation_prompt = with.substr(without.size());
+      if (with.size() > without.size() && with.starts_with(without))
+        marks_.generation_prompt = with.substr(without.size());
     }
     std::vector<PlainTurn> turns;
-    for (const std::vector<Message>& messages :
-         {std::vector<Message>{q0, a0}, {q0, a0, q1, a1}, {system, q0, a0}, {q0, a0, q1, a1, q0}, {q0, a0, {"tool", "decant-t", nullptr}, a1}})
+    for (const std::vector<Message>& messages : {std::vector<Message>{q0, a0},
+                                                 {q0, a0, q1, a1},
+                                                 {system, q0, a0},
+                                                 {q0, a0, q1, a1, q0},
+                                                 {q0, a0, {"tool", "decant-t", nullptr}, a1}})
       for (PlainTurn& turn : probe(messages)) turns.push_back(std::move(turn));
     for (const PlainTurn& turn : turns) {
       marks_.headers.push_back(turn.header);
@@ -306,7 +325,10 @@ class JinjaTemplate : public ChatTemplate {
 
   // Objects, unless the template can only join the arguments of a tool call as text.
   void learn_arguments(const Message& question, const Message& answer) {
-    Message call{"assistant", "", Json::array({{{"type", "function"}, {"id", "decant001"}, {"function", {{"name", "f"}, {"arguments", {{"x", 1}}}}}}})};
+    Message call{"assistant", "",
+                 Json::array({{{"type", "function"},
+                               {"id", "decant001"},
+                               {"function", {{"name", "f"}, {"arguments", {{"x", 1}}}}}}})};
     Message result{"tool", "1", nullptr};
     result.name = "f";
     result.tool_call_id = "decant001";
@@ -345,10 +367,12 @@ class Plain : public ChatTemplate {
     const std::vector<Message>& messages = changed.empty() ? given : changed;
     for (size_t i = 0; i < messages.size(); ++i) {
       const Message& m = messages[i];
-      check(m.tool_calls.is_null(), "chat template 'plain': messages[", i, "] has tool calls, which it cannot show");
+      check(m.tool_calls.is_null(), "chat template 'plain': messages[", i,
+            "] has tool calls, which it cannot show");
       const bool answer = m.role == "assistant";
-      check(m.reasoning.empty() || options.reasoning == Reasoning::kAsTemplate || options.add_generation_prompt,
-            "chat template 'plain': messages[", i, "] has reasoning, which it cannot show");
+      check(
+          m.reasoning.empty() || options.reasoning == Reasoning::kAsTemplate || options.add_generation_prompt,
+          "chat template 'plain': messages[", i, "] has reasoning, which it cannot show");
       const double weight = answer ? m.weight : 0;
       const size_t begin = out.text.size();
       const auto add = [&](std::string_view text, Origin origin) {
@@ -367,10 +391,12 @@ class Plain : public ChatTemplate {
     return out;
   }
   Rendered render_json(const Json& request, const std::string&) const override {
-    check(request.is_object() && request.contains("messages") && request["messages"].is_array(), "expected a JSON object with 'messages'");
+    check(request.is_object() && request.contains("messages") && request["messages"].is_array(),
+          "expected a JSON object with 'messages'");
     std::vector<Message> messages;
     for (const Json& m : request["messages"]) {
-      check(m.is_object() && m.contains("role") && m.contains("content") && m["role"].is_string() && m["content"].is_string(),
+      check(m.is_object() && m.contains("role") && m.contains("content") && m["role"].is_string() &&
+                m["content"].is_string(),
             "chat template 'plain': every message needs the texts 'role' and 'content'");
       messages.push_back({m["role"], m["content"], nullptr});
     }

@@ -3,10 +3,10 @@
 // end of turn, whatever the template.
 //
 // The text is transformers' apply_chat_template's byte for byte. What the template sees of a message:
-// thinking (an older name of the next), role, content, tool_calls, reasoning_content, name, tool_call_id, each
-// only where there is one (content always). The arguments of a tool call may be a JSON object or, as OpenAI
-// writes it, a text that holds one: the template is given the object, or the text when it can only join texts
-// (DeepSeek's original templates); which of the two is tried out when the template is loaded.
+// thinking (an older name of the next), role, content, tool_calls, reasoning_content, name, tool_call_id,
+// each only where there is one (content always). The arguments of a tool call may be a JSON object or, as
+// OpenAI writes it, a text that holds one: the template is given the object, or the text when it can only
+// join texts (DeepSeek's original templates); which of the two is tried out when the template is loaded.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,8 @@ struct Rendered {
 };
 
 // What becomes of the reasoning of assistant turns (reasoning_content, or <think>...</think> in the content)
-// that a template would leave out of the training text. R1-distill's cuts it from every turn, Qwen3's from all
-// but the last: nothing a model should learn may vanish unnoticed.
+// that a template would leave out of the training text. R1-distill's cuts it from every turn, Qwen3's from
+// all but the last: nothing a model should learn may vanish unnoticed.
 enum class Reasoning : uint8_t {
   kRefuse,      // an Error when a turn under loss would lose some of its content or reasoning
   kKeep,        // what was left out is put back before the answer, as it was written (<think> LF ... LF
@@ -71,8 +71,9 @@ struct RenderOptions {
   bool add_generation_prompt = false;
   Reasoning reasoning = Reasoning::kRefuse;  // with a generation prompt nothing is a target: as kAsTemplate
   Json tools;                                // null: none
-  Json variables;                            // more of the template's names (enable_thinking, documents ...), or null
-  std::string date;  // what strftime_now sees, "YYYY-MM-DD" or with " HH:MM"; empty: a template that asks fails
+  Json variables;  // more of the template's names (enable_thinking, documents ...), or null
+  std::string
+      date;  // what strftime_now sees, "YYYY-MM-DD" or with " HH:MM"; empty: a template that asks fails
 };
 
 class ChatTemplate {

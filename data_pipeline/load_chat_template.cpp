@@ -63,7 +63,8 @@ std::unique_ptr<ChatTemplate> load_chat_template(const fs::path& model_folder) {
 }
 
 std::unique_ptr<ChatTemplate> open_template_file(const fs::path& path, bool with_tools) {
-  check(fs::exists(path), path.string(), ": no such template; expected a .jinja file, a tokenizer_config.json, a "
+  check(fs::exists(path), path.string(),
+        ": no such template; expected a .jinja file, a tokenizer_config.json, a "
         "chat_template.json or a model folder");
   if (!fs::is_directory(path)) {
     if (path.extension() != ".json") return chat_template_from_text(read_file(path), path.string());
@@ -76,7 +77,8 @@ std::unique_ptr<ChatTemplate> open_template_file(const fs::path& path, bool with
   if (with_tools && !fs::exists(path / "chat_template.jinja") && fs::exists(config)) {
     const Json json = read_json(config);
     if (json.is_object() && json.contains("chat_template") && !json["chat_template"].is_null())
-      return chat_template_from_text(template_entry(json, config, true), config.string(), special_tokens(path));
+      return chat_template_from_text(template_entry(json, config, true), config.string(),
+                                     special_tokens(path));
   }
   return load_chat_template(path);
 }

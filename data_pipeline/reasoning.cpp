@@ -47,7 +47,8 @@ bool missing_parts(const std::vector<Written>& pieces, jinja::Source source, std
     at = std::max(at, s.end);
   }
   if (at < field.size()) missing.push_back({at, field.size()});
-  std::erase_if(missing, [&](const Span& s) { return !says_something(field.substr(s.begin, s.end - s.begin)); });
+  std::erase_if(missing,
+                [&](const Span& s) { return !says_something(field.substr(s.begin, s.end - s.begin)); });
   return true;
 }
 
@@ -108,11 +109,13 @@ void mend_turns(const std::vector<Message>& messages, bool keep, std::vector<Wri
     const Message& m = messages[i];
     if (m.role != "assistant" || m.weight <= 0) continue;
     const auto number = static_cast<int64_t>(i);
-    const jinja::Source content = source_of(Origin::kContent, number), reasoning = source_of(Origin::kReasoning, number),
+    const jinja::Source content = source_of(Origin::kContent, number),
+                        reasoning = source_of(Origin::kReasoning, number),
                         calls = source_of(Origin::kToolCalls, number);
     const auto first_of = [&](jinja::Source source) {
       return static_cast<size_t>(
-          std::find_if(pieces.begin(), pieces.end(), [&](const Written& w) { return w.source == source; }) - pieces.begin());
+          std::find_if(pieces.begin(), pieces.end(), [&](const Written& w) { return w.source == source; }) -
+          pieces.begin());
     };
     if (!m.tool_calls.is_null() && !m.tool_calls.empty() && first_of(calls) == pieces.size())
       fail("the template does not show the tool calls of messages[", i, "]");
@@ -125,9 +128,10 @@ void mend_turns(const std::vector<Message>& messages, bool keep, std::vector<Wri
       const bool is_reasoning = missing.size() == 1 && close != std::string::npos && first < pieces.size() &&
                                 !says_something(std::string_view(m.content).substr(0, missing[0].begin));
       if (!is_reasoning)
-        fail("the template leaves out ", first < pieces.size() ? "part of" : "", " the content of messages[", i,
-             "], which is under loss; 'reasoning: as_template' accepts that");
-      if (!keep) fail("the template leaves out the reasoning of messages[", i, "], which is under loss", kHint);
+        fail("the template leaves out ", first < pieces.size() ? "part of" : "", " the content of messages[",
+             i, "], which is under loss; 'reasoning: as_template' accepts that");
+      if (!keep)
+        fail("the template leaves out the reasoning of messages[", i, "], which is under loss", kHint);
       const auto begin = static_cast<size_t>(pieces[first].data - m.content.data());
       const Written piece{m.content.data(), static_cast<uint32_t>(begin), content, 0};
       put_back(pieces, first, pieces[first].turn, {piece});
@@ -138,7 +142,8 @@ void mend_turns(const std::vector<Message>& messages, bool keep, std::vector<Wri
     if (!keep) fail("the template leaves out the reasoning of messages[", i, "], which is under loss", kHint);
     const size_t at = std::min(first_of(content), first_of(calls));
     if (at == pieces.size() || first_of(reasoning) != pieces.size())
-      fail("the template leaves out the reasoning of messages[", i, "] and there is no answer to put it before");
+      fail("the template leaves out the reasoning of messages[", i,
+           "] and there is no answer to put it before");
     static constexpr std::string_view kBefore = "<think>\n", kAfter = "\n</think>\n\n";
     put_back(pieces, at, pieces[at].turn,
              {{kBefore.data(), kBefore.size(), jinja::kTemplate, 0},

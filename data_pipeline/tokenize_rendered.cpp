@@ -69,7 +69,8 @@ TokenizedDocument tokenize_rendered(const Rendered& rendered, const Tokenizer& t
   for (size_t k = 0; k < pieces.size();) {
     if (!pieces[k].from_template()) {
       const uint8_t weight = weight_byte(pieces[k].loss_weight);
-      add_text(std::string_view(rendered.text).substr(pieces[k].begin, pieces[k].end - pieces[k].begin), weight);
+      add_text(std::string_view(rendered.text).substr(pieces[k].begin, pieces[k].end - pieces[k].begin),
+               weight);
       if (weight > 0) document.target_bytes += static_cast<int64_t>(pieces[k].end - pieces[k].begin);
       ++k;
       continue;
@@ -82,13 +83,15 @@ TokenizedDocument tokenize_rendered(const Rendered& rendered, const Tokenizer& t
     const auto weight_of = [&](size_t from, size_t to) {
       double weight = 0;
       for (size_t p = first; p < k; ++p)
-        if (pieces[p].begin < to && pieces[p].end > from) weight = std::max<double>(weight, pieces[p].loss_weight);
+        if (pieces[p].begin < to && pieces[p].end > from)
+          weight = std::max<double>(weight, pieces[p].loss_weight);
       return weight_byte(weight);
     };
     const auto add_markup = [&](size_t from, size_t to) {
       for (size_t p = first; p < k; ++p) {
         const size_t b = std::max<size_t>(from, pieces[p].begin), e = std::min<size_t>(to, pieces[p].end);
-        if (b < e) add_text(std::string_view(rendered.text).substr(b, e - b), weight_byte(pieces[p].loss_weight));
+        if (b < e)
+          add_text(std::string_view(rendered.text).substr(b, e - b), weight_byte(pieces[p].loss_weight));
       }
     };
     const std::string_view markup = std::string_view(rendered.text).substr(begin, end - begin);

@@ -54,7 +54,8 @@ std::string_view find_control_token(std::string_view text, std::string_view eos)
   if (!best.empty()) return best;
   const size_t from = text.find('<');
   const size_t to = from == text.npos ? text.npos : text.find('>', from);
-  if (to == text.npos || to - from > 80 || text.substr(from, to - from).find_first_of(" \n") != text.npos) return {};
+  if (to == text.npos || to - from > 80 || text.substr(from, to - from).find_first_of(" \n") != text.npos)
+    return {};
   return text.substr(from, to + 1 - from);
 }
 
@@ -82,9 +83,9 @@ namespace {
 
 class Finder {
  public:
-  Finder(std::string_view text, const std::vector<RenderedPiece>& pieces, const std::vector<uint8_t>& is_assistant,
-         const std::vector<std::string_view>& contents, const TurnMarks& marks, std::string_view eos,
-         bool generation_prompt, std::vector<TurnSpan>& spans)
+  Finder(std::string_view text, const std::vector<RenderedPiece>& pieces,
+         const std::vector<uint8_t>& is_assistant, const std::vector<std::string_view>& contents,
+         const TurnMarks& marks, std::string_view eos, bool generation_prompt, std::vector<TurnSpan>& spans)
       : text_(text),
         pieces_(pieces),
         is_assistant_(is_assistant),
@@ -217,7 +218,9 @@ class Finder {
       // Nothing said: the end of turn alone, where the turn was written at all.
       const size_t close = find_end(begin_of(first), own);
       if (close != 0) {
-        const size_t size = text_.substr(0, close).ends_with(marks_.end) && !marks_.end.empty() ? marks_.end.size() : eos_.size();
+        const size_t size = text_.substr(0, close).ends_with(marks_.end) && !marks_.end.empty()
+                                ? marks_.end.size()
+                                : eos_.size();
         add(message, close - size, close, true);
       }
       return;

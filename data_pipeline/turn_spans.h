@@ -27,7 +27,8 @@ struct TurnSpan {
   bool closed;  // an end of turn was found
 };
 
-// Into `spans`, in order. `is_assistant[i]` of each message; `contents[i]` its text as the template was given it.
+// Into `spans`, in order. `is_assistant[i]` of each message; `contents[i]` its text as the template was given
+// it.
 void find_turn_spans(std::string_view text, const std::vector<RenderedPiece>& pieces,
                      const std::vector<uint8_t>& is_assistant, const std::vector<std::string_view>& contents,
                      const TurnMarks& marks, std::string_view eos, bool generation_prompt,

@@ -37,8 +37,8 @@ std::vector<HeldOut> read_held_out(const Chain& chain) {
     held.tenant = tenant;
     for (const auto& c : read_conversations(chain.conversations("held_out", tenant))) {
       if (held.tokens >= section.tokens) break;
-      TokenizedDocument document = tokenize_rendered(
-          chat->render(c.messages, render_options(*chain.recipe.corpus, c)), *tokenizer);
+      TokenizedDocument document =
+          tokenize_rendered(chat->render(c.messages, render_options(*chain.recipe.corpus, c)), *tokenizer);
       const auto size = static_cast<int64_t>(document.tokens.size());
       if (size > chain.recipe.corpus->sequence_length || document.target_bytes == 0) continue;
       held.tokens += size;

@@ -58,7 +58,20 @@ std::unique_ptr<ChatTemplate> open_chat_template(const fs::path& path) {
         ": no chat template (tokenizer.chat_template in its metadata); a recipe's 'corpus.template: plain' "
         "and the "
         "command line's --raw do without");
-  return chat_template_from_text(file.text("tokenizer.chat_template"), path.string());
+  // The special tokens that templates ask for, by the names that Hugging Face gives them.
+  Json tokens = Json::object();
+  for (const auto& [name, key] : {std::pair{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                  {"eos_token", "tokenizer.ggml.eos_token_id"},
+                                  {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                                  {"pad_token", "tokenizer.ggml.padding_token_id"}}) {
+    if (file.find_value(key) == nullptr) continue;
+    const auto& texts = file.strings("tokenizer.ggml.tokens");
+    const int64_t id = file.integer(key);
+    check(id >= 0 && id < static_cast<int64_t>(texts.size()), path.string(), ": ", key, " is ", id,
+          ", but there are ", texts.size(), " tokens");
+    tokens[name] = texts[static_cast<size_t>(id)];
+  }
+  return chat_template_from_text(file.text("tokenizer.chat_template"), path.string(), tokens);
 }
 
 std::vector<int64_t> open_stop_ids(const fs::path& path) {

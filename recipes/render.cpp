@@ -16,7 +16,8 @@ class Templates {
  public:
   explicit Templates(std::string path) : path_(std::move(path)), plain_(open(false)) {}
   const ChatTemplate& of(const Json& request) {
-    const bool tools = request.is_object() && request.contains("tools") && request["tools"].is_array() && !request["tools"].empty();
+    const bool tools = request.is_object() && request.contains("tools") && request["tools"].is_array() &&
+                       !request["tools"].empty();
     if (!tools) return *plain_;
     if (!with_tools_) with_tools_ = open(true);
     return *with_tools_;
@@ -37,7 +38,8 @@ Json answer(Templates& templates, const std::string& line, int64_t number, const
     const Rendered rendered = templates.of(request).render_json(request, date);
     out["text"] = rendered.text;
     out["assistant_spans"] = Json::array();
-    for (const Span& span : rendered.assistant_spans) out["assistant_spans"].push_back({span.begin, span.end});
+    for (const Span& span : rendered.assistant_spans)
+      out["assistant_spans"].push_back({span.begin, span.end});
   } catch (const Error& e) {
     out = {{"error", e.what()}};
   }
@@ -58,14 +60,18 @@ Exit run_render(const std::string& path, const std::string& date) {
 
 void add_render(CLI::App& app, Action& action) {
   auto* render = app.add_subcommand(
-      "render", "requests on standard input, one JSON object a line ('messages', 'tools', 'add_generation_prompt', "
-                "'bos_token', any other variable); their text and the assistant's bytes in it out");
+      "render",
+      "requests on standard input, one JSON object a line ('messages', 'tools', 'add_generation_prompt', "
+      "'bos_token', any other variable); their text and the assistant's bytes in it out");
   auto path = std::make_shared<std::string>();
   auto date = std::make_shared<std::string>("2026-11-23 12:00");
-  render->add_option("TEMPLATE", *path,
-                     "a .jinja file, a tokenizer_config.json, a chat_template.json, a model folder or a GGUF file")
+  render
+      ->add_option(
+          "TEMPLATE", *path,
+          "a .jinja file, a tokenizer_config.json, a chat_template.json, a model folder or a GGUF file")
       ->required();
-  render->add_option("--date", *date, "the date that templates see, YYYY-MM-DD [HH:MM]; never the clock")->capture_default_str();
+  render->add_option("--date", *date, "the date that templates see, YYYY-MM-DD [HH:MM]; never the clock")
+      ->capture_default_str();
   render->callback([&action, path, date] { action = [path, date] { return run_render(*path, *date); }; });
 }
 

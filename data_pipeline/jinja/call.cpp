@@ -10,7 +10,8 @@ namespace decant::jinja {
 void bind(const char* what, const Signature& signature, const Arguments& arguments, Value* bound) {
   for (size_t i = 0; i < signature.total; ++i) bound[i] = missing();
   if (arguments.count > signature.total)
-    fail(what, "() takes at most ", static_cast<int>(signature.total), " arguments (", arguments.count, " given)");
+    fail(what, "() takes at most ", static_cast<int>(signature.total), " arguments (", arguments.count,
+         " given)");
   for (uint32_t i = 0; i < arguments.count; ++i) bound[i] = arguments.values[i];
   if (arguments.num_keywords == 0 && arguments.count >= signature.required) return;
   std::string_view rest = signature.names;
@@ -25,8 +26,7 @@ void bind(const char* what, const Signature& signature, const Arguments& argumen
       if (!bound[i].is(Tag::kMissing)) fail(what, "() got multiple values for argument '", name, "'");
       bound[i] = arguments.keywords[k].value;
     }
-    if (bound[i].is(Tag::kMissing) && !optional)
-      fail(what, "() missing required argument: '", name, "'");
+    if (bound[i].is(Tag::kMissing) && !optional) fail(what, "() missing required argument: '", name, "'");
   }
   uint32_t used = 0;
   for (size_t i = arguments.count; i < signature.total; ++i) used += bound[i].is(Tag::kMissing) ? 0 : 1;

@@ -30,6 +30,7 @@ class Compiler {
     program_.body = statements(root.list, scope);
     program_.inits = inits(scope);
     program_.slots = top.slots;
+    root_ = nullptr;
   }
 
  private:
@@ -39,7 +40,13 @@ class Compiler {
   }
 
   // --- names
-  const Str* literal(std::string_view bytes) { return copy_text(program_.constants, bytes); }
+  // Renderings share it: what a text works out lazily about itself is there before.
+  const Str* literal(std::string_view bytes) {
+    const Str* s = copy_text(program_.constants, bytes);
+    hash_of(*s);
+    length(*s);
+    return s;
+  }
   std::string_view kept(std::string_view bytes) { return literal(bytes)->only.view(); }
 
   static Ref ref(const Variable& variable, const Scope& scope) {
@@ -86,7 +93,9 @@ class Compiler {
     }
     return list;
   }
-  Scope inner(const Scope& outer) { return {Symbols(&outer.symbols, outer.function), outer.function, outer.in_loop}; }
+  Scope inner(const Scope& outer) {
+    return {Symbols(&outer.symbols, outer.function), outer.function, outer.in_loop};
+  }
 
   Target target(const Node& node, const Scope& scope) {
     Target t;
@@ -166,13 +175,13 @@ class Compiler {
     made->object = expression(*node.a, scope);
     made->variable = dynamic_cast<const Name*>(made->object.get());
     made->name = literal(node.text);
-    hash_of(*made->name);
     made->undefined.name = made->name->only.view();
     made->text_method = find_text_method(node.text);
     made->dict_method = find_dict_method(node.text);
     made->list_method = find_list_method(node.text, false);
     static const Dict kEmpty{nullptr, 0, kTemplate, -1, 0, nullptr};
-    made->plain_key = made->dict_method == nullptr && !is_unsafe(dict_value(&kEmpty), node.text) && !node.text.starts_with("__");
+    made->plain_key = made->dict_method == nullptr && !is_unsafe(dict_value(&kEmpty), node.text) &&
+                      !node.text.starts_with("__");
     made->loop_field = node.text == "index0"  ? 1
                        : node.text == "index" ? 2
                        : node.text == "first" ? 3
@@ -185,14 +194,16 @@ class Compiler {
     // a + b + c is ((a + b) + c): its operands from left to right.
     std::vector<const Node*> operands;
     const Node* left = &node;
-    for (; left->kind == Kind::kBinary && left->text == "+"; left = left->a.get()) operands.push_back(left->b.get());
+    for (; left->kind == Kind::kBinary && left->text == "+"; left = left->a.get())
+      operands.push_back(left->b.get());
     auto made = make<Sum>(node);
     const auto add = [&](const Node& operand) {
       ExpressionPtr e = expression(operand, scope);
       const Str* text = text_constant(*e);
       if (text != nullptr && made->items.size() > 1 && made->constants.back() != nullptr) {
         // Two literals after the first operand: text or an error, whatever stands before them.
-        const Str* joined = literal(std::string(made->constants.back()->only.view()) + std::string(text->only.view()));
+        const Str* joined =
+            literal(std::string(made->constants.back()->only.view()) + std::string(text->only.view()));
         made->items.back() = constant(operand, jinja::text(joined));
         made->constants.back() = joined;
         return;
@@ -228,7 +239,8 @@ class Compiler {
 
   std::unique_ptr<Filter> filter_node(const Node& node, const Scope& scope) {
     auto made = make<Filter>(node);
-    if (node.a) made->value = node.a->kind == Kind::kFilter ? filter_node(*node.a, scope) : expression(*node.a, scope);
+    if (node.a)
+      made->value = node.a->kind == Kind::kFilter ? filter_node(*node.a, scope) : expression(*node.a, scope);
     made->name = node.text;
     made->builtin = find_filter(node.text);
     if (made->builtin == nullptr && !scope.soft) wrong(node, "No filter named '", node.text, "'.");
@@ -245,7 +257,11 @@ class Compiler {
     made->arguments = arguments(node, scope);
     const bool plain = node.list.empty() && node.names.empty() && !node.b && !node.c;
     if (plain)
-      made->quick = node.text == "defined" ? 1 : node.text == "none" ? 2 : node.text == "string" ? 3 : node.text == "undefined" ? 4 : 0;
+      made->quick = node.text == "defined"     ? 1
+                    : node.text == "none"      ? 2
+                    : node.text == "string"    ? 3
+                    : node.text == "undefined" ? 4
+                                               : 0;
     return made;
   }
 
@@ -310,7 +326,6 @@ class Compiler {
         made->object = expression(*node.a, scope);
         made->key = expression(*node.b, scope);
         made->constant = text_constant(*made->key);
-        if (made->constant != nullptr) hash_of(*made->constant);
         return made;
       }
       case Kind::kSlice:
@@ -335,7 +350,8 @@ class Compiler {
                               : op == ">=" ? Comparison::kGreaterEqual
                               : op == "in" ? Comparison::kIn
                                            : Comparison::kNotIn);
-        if (made->ops.size() == 1 && made->ops[0] <= Comparison::kNotEqual) made->constant = text_constant(*made->others[0]);
+        if (made->ops.size() == 1 && made->ops[0] <= Comparison::kNotEqual)
+          made->constant = text_constant(*made->others[0]);
         return made;
       }
       case Kind::kBinary:
@@ -467,7 +483,8 @@ class Compiler {
       }
       case Kind::kBreak:
       case Kind::kContinue: {
-        if (!scope.in_loop) wrong(node, node.kind == Kind::kBreak ? "'break'" : "'continue'", " outside a loop");
+        if (!scope.in_loop)
+          wrong(node, node.kind == Kind::kBreak ? "'break'" : "'continue'", " outside a loop");
         auto made = make<Jump>(node);
         made->flow = node.kind == Kind::kBreak ? Flow::kBreak : Flow::kContinue;
         return made;
@@ -497,9 +514,13 @@ class Compiler {
     auto made = make<If>(node);
     const bool before = scope.soft;
     scope.soft = true;
-    made->branches.push_back({expression(*node.a, scope), statements(node.list, scope)});
-    for (const NodePtr& elif : node.second)
-      made->branches.push_back({expression(*elif->a, scope), statements(elif->list, scope)});
+    const auto add = [&](const Node& branch) {
+      If::Branch& added = made->branches.emplace_back();
+      added.test = expression(*branch.a, scope);
+      added.body = statements(branch.list, scope);
+    };
+    add(node);
+    for (const NodePtr& elif : node.second) add(*elif);
     made->otherwise = statements(node.third, scope);
     scope.soft = before;
     return made;
@@ -559,7 +580,8 @@ class Compiler {
     std::set<std::string> parameters;
     size_t caller_at = node.list.size();
     for (size_t i = 0; i < node.list.size(); ++i) {
-      if (!parameters.insert(node.list[i]->text).second) wrong(node, "duplicate argument '", node.list[i]->text, "'");
+      if (!parameters.insert(node.list[i]->text).second)
+        wrong(node, "duplicate argument '", node.list[i]->text, "'");
       if (node.list[i]->text == "caller") caller_at = i, made->explicit_caller = true;
     }
     const auto undeclared = find_undeclared(node.third, {"caller", "kwargs", "varargs"});

@@ -27,7 +27,8 @@ class Evaluated {
     }
     if (named == 0 && !list.more_keywords) return;
     const Value more = list.more_keywords ? list.more_keywords->eval(state, frame) : none();
-    if (list.more_keywords && !more.is(Tag::kDict)) fail("argument after ** must be a mapping, not ", type_name(more));
+    if (list.more_keywords && !more.is(Tag::kDict))
+      fail("argument after ** must be a mapping, not ", type_name(more));
     Keyword* keywords = state.arena.array<Keyword>(named + (list.more_keywords ? more.dict->count : 0));
     uint32_t n = 0;
     for (size_t i = 0; i < list.keyword_names.size(); ++i)
@@ -36,7 +37,8 @@ class Evaluated {
       for (uint32_t i = 0; i < more.dict->count; ++i) {
         if (!more.dict->entries[i].key.is_text()) fail("keywords must be strings");
         for (uint32_t k = 0; k < n; ++k)
-          if (same_text(*keywords[k].name, *more.dict->entries[i].key.text)) fail("got multiple values for a keyword argument");
+          if (same_text(*keywords[k].name, *more.dict->entries[i].key.text))
+            fail("got multiple values for a keyword argument");
         keywords[n++] = {more.dict->entries[i].key.text, more.dict->entries[i].value};
       }
     if (caller != nullptr) keywords[n++] = {make_text(state.arena, "caller"), *caller};
@@ -161,10 +163,10 @@ bool Test::test(State& state, Frame& frame) const {
 Value CallExpression::call(State& state, Frame& frame, const Value* caller) const {
   if (method != nullptr) {
     const Value object = method->object->eval(state, frame);
-    const Builtin* known = object.is_text()                                     ? method->text_method
-                           : object.is(Tag::kDict)                              ? method->dict_method
-                           : object.is(Tag::kList) || object.is(Tag::kTuple)    ? method->list_method
-                                                                                : nullptr;
+    const Builtin* known = object.is_text()                                  ? method->text_method
+                           : object.is(Tag::kDict)                           ? method->dict_method
+                           : object.is(Tag::kList) || object.is(Tag::kTuple) ? method->list_method
+                                                                             : nullptr;
     if (known != nullptr && !(object.is(Tag::kTuple) && known == find_list_method("copy", false))) {
       state.step();
       const Evaluated evaluated(state, frame, arguments, caller);

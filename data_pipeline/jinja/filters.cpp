@@ -1,9 +1,10 @@
 // jinja2's filters over values and sequences.
+#include "data_pipeline/jinja/filters.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
-#include "data_pipeline/jinja/filters.h"
 #include "data_pipeline/jinja/operators.h"
 #include "data_pipeline/jinja/show.h"
 #include "data_pipeline/jinja/text_case.h"
@@ -186,7 +187,8 @@ bool reversible(const Value& v) {
 Value last(const Call& c) {
   if (!reversible(c.self)) fail("'", type_name(c.self), "' object is not reversible");
   const List* items = to_list(c.state, c.self);
-  return items->count > 0 ? items->items[items->count - 1] : undefined_with(c, "No last item, sequence was empty.");
+  return items->count > 0 ? items->items[items->count - 1]
+                          : undefined_with(c, "No last item, sequence was empty.");
 }
 
 Value reverse(const Call& c) {
@@ -292,9 +294,12 @@ bool parse_int(std::string_view s, int base, Value& out, Arena& arena) {
   if (s.starts_with('+') || s.starts_with('-')) minus = s[0] == '-', s.remove_prefix(1);
   const auto prefix = [&](char letter) { return s.size() > 2 && s[0] == '0' && (s[1] | 32) == letter; };
   bool after_prefix = false;
-  if ((base == 16 || base == 0) && prefix('x')) base = 16, s.remove_prefix(2), after_prefix = true;
-  else if ((base == 8 || base == 0) && prefix('o')) base = 8, s.remove_prefix(2), after_prefix = true;
-  else if ((base == 2 || base == 0) && prefix('b')) base = 2, s.remove_prefix(2), after_prefix = true;
+  if ((base == 16 || base == 0) && prefix('x'))
+    base = 16, s.remove_prefix(2), after_prefix = true;
+  else if ((base == 8 || base == 0) && prefix('o'))
+    base = 8, s.remove_prefix(2), after_prefix = true;
+  else if ((base == 2 || base == 0) && prefix('b'))
+    base = 2, s.remove_prefix(2), after_prefix = true;
   else if (base == 0) {
     if (s.size() > 1 && s[0] == '0' && s.find_first_not_of("0_") != s.npos) return false;
     base = 10;
@@ -309,12 +314,15 @@ bool parse_int(std::string_view s, int base, Value& out, Arena& arena) {
   }
   if (digits.empty()) return false;
   for (const char c : digits) {
-    const int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10 : 99;
+    const int d = c >= '0' && c <= '9'                 ? c - '0'
+                  : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10
+                                                       : 99;
     if (d >= base) return false;
   }
   const std::string signed_digits = (minus ? "-" : "") + digits;
   int64_t value = 0;
-  const auto [end, error] = std::from_chars(signed_digits.data(), signed_digits.data() + signed_digits.size(), value, base);
+  const auto [end, error] =
+      std::from_chars(signed_digits.data(), signed_digits.data() + signed_digits.size(), value, base);
   if (error == std::errc::result_out_of_range) {
     if (base != 10) fail("an integer beyond 64 bits");
     if (digits.size() > 4300) return false;  // Python's own limit
@@ -332,7 +340,8 @@ bool parse_float(std::string_view s, double& out) {
   std::string t;
   for (size_t i = r.begin; i < r.end; ++i) {
     if (s[i] == '_') {
-      const bool between = i > r.begin && i + 1 < r.end && std::isdigit(static_cast<unsigned char>(s[i - 1])) != 0 &&
+      const bool between = i > r.begin && i + 1 < r.end &&
+                           std::isdigit(static_cast<unsigned char>(s[i - 1])) != 0 &&
                            std::isdigit(static_cast<unsigned char>(s[i + 1])) != 0;
       if (!between) return false;
       continue;
@@ -356,19 +365,25 @@ bool parse_float(std::string_view s, double& out) {
   if (lower[0] == '+' || lower[0] == '-') return false;
   const auto [end, error] = std::from_chars(lower.data(), lower.data() + lower.size(), out);
   if (end != lower.data() + lower.size()) return false;
-  if (error == std::errc::result_out_of_range) out = std::strtod(lower.c_str(), nullptr);
-  else if (error != std::errc()) return false;
+  if (error == std::errc::result_out_of_range)
+    out = std::strtod(lower.c_str(), nullptr);
+  else if (error != std::errc())
+    return false;
   if (minus) out = -out;
   return true;
 }
 
 bool float_of(const Call& c, double& out) {
-  if (c.self.is(Tag::kFloat)) out = c.self.real;
-  else if (c.self.is(Tag::kInt) || c.self.is(Tag::kBool)) out = static_cast<double>(c.self.integer);
-  else if (c.self.is_text()) return parse_float(flat(c.arena(), *c.self.text), out);
-  else if (c.self.is(Tag::kBigInt)) return parse_float(flat(c.arena(), *c.self.text), out);
-  else if (c.self.is(Tag::kUndefined)) fail_undefined(c.self);
-  else return false;
+  if (c.self.is(Tag::kFloat))
+    out = c.self.real;
+  else if (c.self.is(Tag::kInt) || c.self.is(Tag::kBool))
+    out = static_cast<double>(c.self.integer);
+  else if (c.self.is_text() || c.self.is(Tag::kBigInt))
+    return parse_float(flat(c.arena(), *c.self.text), out);
+  else if (c.self.is(Tag::kUndefined))
+    fail_undefined(c.self);
+  else
+    return false;
   return true;
 }
 
@@ -377,7 +392,8 @@ Value to_int(const Call& c) {
   if (c.self.is(Tag::kInt) || c.self.is(Tag::kBool)) return integer(c.self.integer);
   if (c.self.is(Tag::kBigInt)) return c.self;
   Value out;
-  if (c.self.is_text() && parse_int(flat(c.arena(), *c.self.text), static_cast<int>(c.integer(1, 10)), out, c.arena()))
+  if (c.self.is_text() &&
+      parse_int(flat(c.arena(), *c.self.text), static_cast<int>(c.integer(1, 10)), out, c.arena()))
     return out;
   double d = 0;
   if (!float_of(c, d) || std::isnan(d) || std::isinf(d)) return otherwise;
@@ -396,7 +412,8 @@ Value round_number(const Call& c) {
   const int64_t digits = c.integer(0, 0);
   std::string_view method = "common";
   if (c.given(1)) method = flat(c.arena(), c.text(1, "method"));
-  if (method != "common" && method != "ceil" && method != "floor") fail("method must be common, ceil or floor");
+  if (method != "common" && method != "ceil" && method != "floor")
+    fail("method must be common, ceil or floor");
   const bool whole = c.self.is(Tag::kInt) || c.self.is(Tag::kBool);
   if (!whole && !c.self.is(Tag::kFloat)) {
     if (c.self.is(Tag::kUndefined)) fail_undefined(c.self);
@@ -425,7 +442,8 @@ Value round_number(const Call& c) {
   if (digits < -308) return real(std::copysign(0.0, d));
   if (digits >= 0) {
     char buffer[800];
-    const int n = std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(digits), d);  // correctly rounded
+    const int n =
+        std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(digits), d);  // correctly rounded
     if (n > 0 && n < static_cast<int>(sizeof buffer)) return real(std::strtod(buffer, nullptr));
     return c.self;
   }

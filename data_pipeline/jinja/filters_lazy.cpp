@@ -69,14 +69,16 @@ bool next_mapped(State& state, Iterator& it, Value& v) {
     if (!m.select) {
       if (m.name.is(Tag::kMissing)) {
         v = attribute_path(state, v, m.path);
-        if (v.is(Tag::kUndefined) && !m.otherwise.is(Tag::kMissing) && !m.otherwise.is(Tag::kNone)) v = m.otherwise;
+        if (v.is(Tag::kUndefined) && !m.otherwise.is(Tag::kMissing) && !m.otherwise.is(Tag::kNone))
+          v = m.otherwise;
       } else {
         v = apply_filter(state, m.name, v, m.arguments);
       }
       return true;
     }
     const Value tested = m.path.is(Tag::kMissing) ? v : attribute_path(state, v, m.path);
-    const bool yes = m.name.is(Tag::kMissing) ? truth(state, tested) : apply_test(state, m.name, tested, m.arguments);
+    const bool yes =
+        m.name.is(Tag::kMissing) ? truth(state, tested) : apply_test(state, m.name, tested, m.arguments);
     if (yes == m.keep) return true;
   }
   return false;

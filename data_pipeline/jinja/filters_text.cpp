@@ -38,7 +38,8 @@ Value replace(const Call& c) {
   Value args[3] = {text(to_text(c.state, c.args[0])), text(to_text(c.state, c.args[1])), missing()};
   const bool counted = c.given(2) && !c.args[2].is(Tag::kNone);
   if (counted) args[2] = c.args[2];
-  return apply(c.state, *find_text_method("replace"), text(to_text(c.state, c.self)), {args, counted ? 3u : 2u});
+  return apply(c.state, *find_text_method("replace"), text(to_text(c.state, c.self)),
+               {args, counted ? 3u : 2u});
 }
 
 Value escape(const Call& c) {
@@ -51,7 +52,9 @@ Value title(const Call& c) {
   const Str& s = soft(c);
   const std::string_view all = flat(c.arena(), s);
   TextBuilder out(c.arena());
-  const auto opens = [](uint32_t ch) { return is_space(ch) || ch == '-' || ch == '(' || ch == '{' || ch == '[' || ch == '<'; };
+  const auto opens = [](uint32_t ch) {
+    return is_space(ch) || ch == '-' || ch == '(' || ch == '{' || ch == '[' || ch == '<';
+  };
   for (size_t at = 0; at < all.size();) {
     c.state.step();
     const char* p = all.data() + at;
@@ -107,7 +110,8 @@ Value indent(const Call& c) {
 }
 
 Value truncate(const Call& c) {
-  const int64_t size = c.integer(0, 255), leeway = c.given(3) && !c.args[3].is(Tag::kNone) ? c.integer(3, 5) : 5;
+  const int64_t size = c.integer(0, 255),
+                leeway = c.given(3) && !c.args[3].is(Tag::kNone) ? c.integer(3, 5) : 5;
   const Str* end = c.given(2) ? &c.text(2, "end") : make_text(c.arena(), "...");
   if (size < length(*end)) fail("expected length >= ", length(*end), ", got ", size);
   if (leeway < 0) fail("expected leeway >= 0, got ", leeway);
@@ -132,7 +136,8 @@ Value wordcount(const Call& c) {
   bool inside = false;
   for (const char *p = all.data(), *end = p + all.size(); p < end;) {
     const auto ch = static_cast<UChar32>(next_code_point(p));
-    const bool word = ch == '_' || u_isalpha(ch) != 0 || u_getIntPropertyValue(ch, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
+    const bool word =
+        ch == '_' || u_isalpha(ch) != 0 || u_getIntPropertyValue(ch, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
     if (word && !inside) ++words;
     inside = word;
   }
@@ -144,8 +149,9 @@ void quote(const Call& c, TextBuilder& out, const Value& v, bool query) {
   c.state.work(s.bytes * 3);
   for (uint32_t i = 0; i < s.count; ++i)
     for (const char byte : s.pieces[i].view()) {
-      const bool safe = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
-                        byte == '_' || byte == '.' || byte == '-' || byte == '~' || (byte == '/' && !query);
+      const bool safe = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                        (byte >= '0' && byte <= '9') || byte == '_' || byte == '.' || byte == '-' ||
+                        byte == '~' || (byte == '/' && !query);
       char escaped[4];
       std::snprintf(escaped, sizeof escaped, "%%%02X", static_cast<unsigned char>(byte));
       if (safe)
@@ -203,8 +209,14 @@ Value striptags(const Call& c) {
     if (end > at) folded += (folded.empty() ? "" : " ") + s.substr(at, end - at);
     at = end;
   }
-  static constexpr std::array<std::pair<const char*, const char*>, 8> kEntities = {
-      {{"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&#34;", "\""}, {"&#39;", "'"}, {"&apos;", "'"}, {"&nbsp;", "\u00a0"}, {"&amp;", "&"}}};
+  static constexpr std::array<std::pair<const char*, const char*>, 8> kEntities = {{{"&lt;", "<"},
+                                                                                    {"&gt;", ">"},
+                                                                                    {"&quot;", "\""},
+                                                                                    {"&#34;", "\""},
+                                                                                    {"&#39;", "'"},
+                                                                                    {"&apos;", "'"},
+                                                                                    {"&nbsp;", "\u00a0"},
+                                                                                    {"&amp;", "&"}}};
   std::string plain;
   for (size_t at = 0; at < folded.size();) {
     bool found = false;
@@ -275,10 +287,12 @@ Value format(const Call& c) {
     fail("can't handle positional and keyword arguments at the same time");
   if (c.all.num_keywords > 0) {
     DictBuilder values(c.arena());
-    for (uint32_t k = 0; k < c.all.num_keywords; ++k) values.set(text(c.all.keywords[k].name), c.all.keywords[k].value);
+    for (uint32_t k = 0; k < c.all.num_keywords; ++k)
+      values.set(text(c.all.keywords[k].name), c.all.keywords[k].value);
     return text(format_percent(c.state, soft(c), dict_value(values.finish())));
   }
-  return text(format_percent(c.state, soft(c), list_value(make_list(c.arena(), c.all.values, c.all.count), Tag::kTuple)));
+  return text(format_percent(c.state, soft(c),
+                             list_value(make_list(c.arena(), c.all.values, c.all.count), Tag::kTuple)));
 }
 
 // pprint.pformat for what fits into one line, with sorted keys.
@@ -309,12 +323,15 @@ Value wordwrap(const Call& c) {
   const int64_t width = c.integer(0, 79);
   if (width <= 0) fail("invalid width ", width, " (must be > 0)");
   const bool break_long = c.truthy(1, true), hyphens = c.truthy(3, true);
-  const Str* end = c.given(2) && !c.args[2].is(Tag::kNone) ? &c.text(2, "wrapstring") : make_text(c.arena(), "\n");
+  const Str* end =
+      c.given(2) && !c.args[2].is(Tag::kNone) ? &c.text(2, "wrapstring") : make_text(c.arena(), "\n");
   const std::string_view all = flat(c.arena(), s);
   c.state.work(all.size() * 8);
   TextBuilder out(c.arena());
   bool any_line = false;
-  const auto letter = [&](size_t at) { return at < all.size() && std::isalpha(static_cast<unsigned char>(all[at])) != 0; };
+  const auto letter = [&](size_t at) {
+    return at < all.size() && std::isalpha(static_cast<unsigned char>(all[at])) != 0;
+  };
   ByteRange line{};
   for (size_t at = 0, line_end = 0; next_line_range(all, at, line, line_end);) {
     std::vector<ByteRange> chunks;
@@ -323,7 +340,9 @@ Value wordwrap(const Call& c) {
       size_t to = from;
       while (to < line.end && (std::isspace(static_cast<unsigned char>(all[to])) != 0) == gap) {
         ++to;
-        if (hyphens && !gap && all[to - 1] == '-' && to - from >= 3 && letter(to - 2) && letter(to - 3) && letter(to) && letter(to + 1)) break;
+        if (hyphens && !gap && all[to - 1] == '-' && to - from >= 3 && letter(to - 2) && letter(to - 3) &&
+            letter(to) && letter(to + 1))
+          break;
       }
       chunks.push_back({from, to});
       from = to;
@@ -336,8 +355,12 @@ Value wordwrap(const Call& c) {
       c.state.step();
       std::vector<ByteRange> row;
       int64_t used = 0;
-      const auto is_gap = [&](const ByteRange& r) { return std::isspace(static_cast<unsigned char>(all[r.begin])) != 0; };
-      const auto size_of = [&](const ByteRange& r) { return count_chars(all.substr(r.begin, r.end - r.begin)); };
+      const auto is_gap = [&](const ByteRange& r) {
+        return std::isspace(static_cast<unsigned char>(all[r.begin])) != 0;
+      };
+      const auto size_of = [&](const ByteRange& r) {
+        return count_chars(all.substr(r.begin, r.end - r.begin));
+      };
       if (is_gap(chunks.back()) && !first) chunks.pop_back();
       while (!chunks.empty() && used + size_of(chunks.back()) <= width) {
         used += size_of(chunks.back());

@@ -108,8 +108,8 @@ std::string float_digits(double magnitude, const Spec& spec) {
       text = fixed_text(magnitude, 'g', std::max<int64_t>(spec.precision, 1), spec.alternate);
       if (text.find_first_of(".e") == text.npos) {
         // Like 'g', but with a digit behind the point, and exponents one earlier.
-        if (static_cast<int64_t>(text.size()) >= std::max<int64_t>(spec.precision, 1) + 0 && spec.precision > 0 &&
-            static_cast<int64_t>(text.size()) == spec.precision) {
+        if (static_cast<int64_t>(text.size()) >= std::max<int64_t>(spec.precision, 1) + 0 &&
+            spec.precision > 0 && static_cast<int64_t>(text.size()) == spec.precision) {
           text = fixed_text(magnitude, 'e', spec.precision - 1, false);
           const size_t e = text.find('e');
           std::string digits = text.substr(0, e);
@@ -124,7 +124,10 @@ std::string float_digits(double magnitude, const Spec& spec) {
       }
     }
   } else {
-    text = fixed_text(magnitude, type, spec.precision < 0 ? 6 : type == 'g' || type == 'G' ? std::max<int64_t>(spec.precision, 1) : spec.precision,
+    text = fixed_text(magnitude, type,
+                      spec.precision < 0           ? 6
+                      : type == 'g' || type == 'G' ? std::max<int64_t>(spec.precision, 1)
+                                                   : spec.precision,
                       spec.alternate);
   }
   const size_t whole = std::min(text.find_first_not_of("0123456789"), text.size());
@@ -143,7 +146,8 @@ std::string whole_digits(uint64_t magnitude, const Spec& spec, std::string& pref
   return grouped(digits, spec.grouping, base == 10 ? 3 : 4);
 }
 
-void pad_number(TextBuilder& out, const Spec& spec, const std::string& sign, std::string digits, Source source) {
+void pad_number(TextBuilder& out, const Spec& spec, const std::string& sign, std::string digits,
+                Source source) {
   auto missing_chars = spec.width - static_cast<int64_t>(sign.size() + digits.size());
   const char align = spec.align == 0 ? '>' : spec.align;
   if (align == '=' && spec.fill == "0" && spec.grouping != 0 && missing_chars > 0) {
@@ -152,7 +156,8 @@ void pad_number(TextBuilder& out, const Spec& spec, const std::string& sign, std
     const std::string rest = digits.substr(whole.size());
     std::erase(whole, spec.grouping);
     const size_t every = spec.type == 'x' || spec.type == 'X' || spec.type == 'b' || spec.type == 'o' ? 4 : 3;
-    while (static_cast<int64_t>(sign.size() + grouped(whole, spec.grouping, every).size() + rest.size()) < spec.width)
+    while (static_cast<int64_t>(sign.size() + grouped(whole, spec.grouping, every).size() + rest.size()) <
+           spec.width)
       whole = "0" + whole;
     std::string shown = grouped(whole, spec.grouping, every);
     out.add(sign + shown + rest, source);
@@ -175,7 +180,8 @@ void pad_number(TextBuilder& out, const Spec& spec, const std::string& sign, std
 
 void format_number(State& state, TextBuilder& out, const Value& v, Spec spec) {
   state.work(static_cast<uint64_t>(spec.width));
-  const bool as_float = v.is(Tag::kFloat) || std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos;
+  const bool as_float =
+      v.is(Tag::kFloat) || std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos;
   if (as_float && spec.type != 0 && std::string_view("eEfFgGn%").find(spec.type) == std::string_view::npos)
     fail("Unknown format code '", spec.type, "' for object of type 'float'");
   if (!as_float && spec.type != 0 && std::string_view("bcdoxXn").find(spec.type) == std::string_view::npos)
@@ -200,8 +206,9 @@ void format_number(State& state, TextBuilder& out, const Value& v, Spec spec) {
 }
 
 void format_text(State& state, TextBuilder& out, const Str& s, const Spec& spec) {
-  if (spec.type != 0 && spec.type != 's') fail("Unknown format code '", spec.type, "' for object of type 'str'");
-  if (spec.align == '=' ) fail("'=' alignment not allowed in string format specifier");
+  if (spec.type != 0 && spec.type != 's')
+    fail("Unknown format code '", spec.type, "' for object of type 'str'");
+  if (spec.align == '=') fail("'=' alignment not allowed in string format specifier");
   state.work(static_cast<uint64_t>(spec.width) + s.bytes);
   const std::string_view all = flat(state.arena, s);
   const size_t end = spec.precision >= 0 ? offset_of(all, spec.precision) : all.size();
@@ -225,10 +232,7 @@ void format_value(State& state, TextBuilder& out, const Value& v, std::string_vi
     return;
   }
   Spec spec = parse_spec(spec_text);
-  if (v.is(Tag::kBool) && spec.type == 0) {
-    // bool's format is int's
-    format_number(state, out, v, spec);
-  } else if (v.is(Tag::kInt) || v.is(Tag::kBool) || v.is(Tag::kFloat)) {
+  if (v.is(Tag::kInt) || v.is(Tag::kBool) || v.is(Tag::kFloat)) {
     format_number(state, out, v, spec);
   } else if (v.is_text()) {
     if (spec.align == '=' && spec.fill == "0") spec.align = '<';
@@ -246,7 +250,12 @@ void show_ascii(State& state, TextBuilder& out, const Value& v) {
     for (const char *p = piece.data, *end = p + piece.size; p < end;) {
       const uint32_t c = next_code_point(p);
       char escape[16];
-      std::snprintf(escape, sizeof escape, c < 0x80 ? "%c" : c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
+      std::snprintf(escape, sizeof escape,
+                    c < 0x80      ? "%c"
+                    : c < 0x100   ? "\\x%02x"
+                    : c < 0x10000 ? "\\u%04x"
+                                  : "\\U%08x",
+                    c);
       out.add(escape, piece.source);
     }
   }
@@ -277,7 +286,8 @@ class BraceFormatter {
         if (text[end] == '}' && --open == 0) break;
       }
       if (end >= text.size())
-        fail(brace + 1 >= text.size() ? "Single '{' encountered in format string" : "expected '}' before end of string");
+        fail(brace + 1 >= text.size() ? "Single '{' encountered in format string"
+                                      : "expected '}' before end of string");
       field(out, text.substr(brace + 1, end - brace - 1), depth);
       at = end + 1;
     }
@@ -491,7 +501,8 @@ class PercentFormatter {
       return at;
     }
     if (!has_key) v = next_value();
-    if (spec.align == 0) spec.align = zero && std::string_view("srac").find(type) == std::string_view::npos ? '=' : '>';
+    if (spec.align == 0)
+      spec.align = zero && std::string_view("srac").find(type) == std::string_view::npos ? '=' : '>';
     if (spec.align == '=') spec.fill = "0";
     convert(out, v, type, spec);
     return at;
@@ -534,16 +545,23 @@ class PercentFormatter {
         }
         if (v.is(Tag::kUndefined)) fail("%", type, " format: a real number is required, not Undefined");
         if (!whole.is(Tag::kInt) && !whole.is(Tag::kBool))
-          fail("%", type, " format: ", decimal ? "a real number" : "an integer", " is required, not ", type_name(v));
+          fail("%", type, " format: ", decimal ? "a real number" : "an integer", " is required, not ",
+               type_name(v));
         spec.type = decimal ? 'd' : type;
         if (spec.precision >= 0) {  // at least so many digits
           Spec plain = spec;
           std::string prefix;
           const bool minus = whole.integer < 0;
           std::string digits = whole_digits(
-              minus ? 0 - static_cast<uint64_t>(whole.integer) : static_cast<uint64_t>(whole.integer), plain, prefix);
+              minus ? 0 - static_cast<uint64_t>(whole.integer) : static_cast<uint64_t>(whole.integer), plain,
+              prefix);
           while (static_cast<int64_t>(digits.size()) < spec.precision) digits = "0" + digits;
-          pad_number(out, spec, (minus ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign)) + prefix, digits, v.source);
+          pad_number(out, spec,
+                     (minus              ? "-"
+                      : spec.sign == '-' ? ""
+                                         : std::string(1, spec.sign)) +
+                         prefix,
+                     digits, v.source);
           return;
         }
         return format_number(state_, out, whole, spec);
@@ -554,7 +572,8 @@ class PercentFormatter {
       case 'F':
       case 'g':
       case 'G':
-        if (!v.is(Tag::kInt) && !v.is(Tag::kBool) && !v.is(Tag::kFloat)) fail("must be real number, not ", type_name(v));
+        if (!v.is(Tag::kInt) && !v.is(Tag::kBool) && !v.is(Tag::kFloat))
+          fail("must be real number, not ", type_name(v));
         spec.type = type;
         return format_number(state_, out, v, spec);
       default:

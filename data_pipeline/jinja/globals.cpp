@@ -43,19 +43,22 @@ void dict_arguments(const Call& c, DictBuilder& out) {
   if (c.all.count == 1) {
     const Value& from = c.all.values[0];
     if (from.is(Tag::kDict)) {
-      for (uint32_t i = 0; i < from.dict->count; ++i) out.set(from.dict->entries[i].key, from.dict->entries[i].value);
+      for (uint32_t i = 0; i < from.dict->count; ++i)
+        out.set(from.dict->entries[i].key, from.dict->entries[i].value);
     } else {
       Walk walk(c.state, from);
       Value pair;
       while (walk.next(pair)) {
         c.state.step();
         const List* two = to_list(c.state, pair);
-        if (two->count != 2) fail("dictionary update sequence element has length ", two->count, "; 2 is required");
+        if (two->count != 2)
+          fail("dictionary update sequence element has length ", two->count, "; 2 is required");
         out.set(two->items[0], two->items[1]);
       }
     }
   }
-  for (uint32_t k = 0; k < c.all.num_keywords; ++k) out.set(text(c.all.keywords[k].name), c.all.keywords[k].value);
+  for (uint32_t k = 0; k < c.all.num_keywords; ++k)
+    out.set(text(c.all.keywords[k].name), c.all.keywords[k].value);
 }
 
 Value dict_function(const Call& c) {
@@ -68,7 +71,8 @@ Value namespace_function(const Call& c) {
   DictBuilder builder(c.arena());
   dict_arguments(c, builder);
   const Dict* dict = builder.finish();
-  Namespace* names = c.arena().make<Namespace>(c.arena().array<Entry>(dict->count + 8u), 0u, dict->count + 8u);
+  Namespace* names =
+      c.arena().make<Namespace>(c.arena().array<Entry>(dict->count + 8u), 0u, dict->count + 8u);
   for (uint32_t i = 0; i < dict->count; ++i) {
     const Entry& e = dict->entries[i];
     if (!e.key.is_text()) continue;  // no attribute can name it
@@ -113,7 +117,8 @@ Value joiner_function(const Call& c) {
 
 Value lipsum(const Call&) { fail("lipsum() is random, and a rendering must not be"); }
 
-constexpr const char* kDays[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+constexpr const char* kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                 "Thursday", "Friday", "Saturday"};
 constexpr const char* kMonths[] = {"January", "February", "March",     "April",   "May",      "June",
                                    "July",    "August",   "September", "October", "November", "December"};
 
@@ -132,10 +137,16 @@ int day_of_year(const Clock& t) {  // 1: January 1st
 std::string format_time(std::string_view format, const Clock& t);
 
 std::string time_field(char f, bool plain, const Clock& t) {
-  const int week_day = day_of_week(t), year_day = day_of_year(t), hour12 = t.hour % 12 == 0 ? 12 : t.hour % 12;
+  const int week_day = day_of_week(t), year_day = day_of_year(t),
+            hour12 = t.hour % 12 == 0 ? 12 : t.hour % 12;
   const auto number = [&](int value, int width) {
     char text[16];
-    std::snprintf(text, sizeof text, plain ? "%d" : width == 4 ? "%04d" : width == 3 ? "%03d" : "%02d", value);
+    std::snprintf(text, sizeof text,
+                  plain        ? "%d"
+                  : width == 4 ? "%04d"
+                  : width == 3 ? "%03d"
+                               : "%02d",
+                  value);
     return std::string(text);
   };
   const auto iso_week = [&](int& year) {
@@ -162,7 +173,8 @@ std::string time_field(char f, bool plain, const Clock& t) {
     case 'B':
       return kMonths[t.month - 1];
     case 'c':
-      return format_time("%a %b ", t) + (t.day < 10 ? " " : "") + std::to_string(t.day) + format_time(" %H:%M:%S %Y", t);
+      return format_time("%a %b ", t) + (t.day < 10 ? " " : "") + std::to_string(t.day) +
+             format_time(" %H:%M:%S %Y", t);
     case 'C':
       return number(t.year / 100, 2);
     case 'd':
@@ -251,18 +263,15 @@ std::string format_time(std::string_view format, const Clock& t) {
 
 Value strftime_now(const Call& c) {
   if (c.state.clock.year == 0) fail("the template asks for today's date (strftime_now), and none was given");
-  return text(copy_text(c.arena(), format_time(flat(c.arena(), c.text(0, "strftime() argument 1")), c.state.clock)));
+  return text(
+      copy_text(c.arena(), format_time(flat(c.arena(), c.text(0, "strftime() argument 1")), c.state.clock)));
 }
 
 const Function kGlobals[] = {
-    {"range", "*", range_function, {}},
-    {"dict", "*", dict_function, {}},
-    {"namespace", "*", namespace_function, {}},
-    {"raise_exception", "message", raise_exception, {}},
-    {"strftime_now", "format", strftime_now, {}},
-    {"cycler", "*", cycler_function, {}},
-    {"joiner", "sep?", joiner_function, {}},
-    {"lipsum", "*", lipsum, {}},
+    {"range", "*", range_function, {}},           {"dict", "*", dict_function, {}},
+    {"namespace", "*", namespace_function, {}},   {"raise_exception", "message", raise_exception, {}},
+    {"strftime_now", "format", strftime_now, {}}, {"cycler", "*", cycler_function, {}},
+    {"joiner", "sep?", joiner_function, {}},      {"lipsum", "*", lipsum, {}},
 };
 
 }  // namespace

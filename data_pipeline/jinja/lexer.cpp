@@ -12,16 +12,14 @@ namespace decant::jinja {
 
 namespace {
 
-constexpr const char* kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]",
-                                      "(",  ")",  "{",  "}",  ">",  "<",  "=", ".", ":", "|", ",", ";"};
+constexpr const char* kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                      "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_hex(char c) { return is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'f'); }
 
-uint32_t hex_value(char c) {
-  return static_cast<uint32_t>(is_digit(c) ? c - '0' : (c | 32) - 'a' + 10);
-}
+uint32_t hex_value(char c) { return static_cast<uint32_t>(is_digit(c) ? c - '0' : (c | 32) - 'a' + 10); }
 
 // Line ends become LF, and the last one goes.
 std::string normal_lines(std::string_view source) {
@@ -97,7 +95,8 @@ class Lexer {
       text = text.substr(0, strip_range(text, false, true).end);
     } else if (sign != '+' && !variable) {
       const size_t line = text.rfind('\n') + 1;  // npos + 1 is 0
-      if ((line > 0 || line_starting_) && strip_range(text.substr(line), true, false).begin == text.size() - line)
+      if ((line > 0 || line_starting_) &&
+          strip_range(text.substr(line), true, false).begin == text.size() - line)
         text = text.substr(0, line);
     }
     if (!text.empty()) push(TokenKind::kData, std::string(text));
@@ -196,8 +195,8 @@ class Lexer {
   // digits with single '_' between them
   size_t digits(size_t at) const {
     if (at >= source_.size() || !is_digit(source_[at])) return at;
-    while (at < source_.size() &&
-           (is_digit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() && is_digit(source_[at + 1]))))
+    while (at < source_.size() && (is_digit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() &&
+                                                             is_digit(source_[at + 1]))))
       ++at;
     return at;
   }
@@ -233,7 +232,8 @@ class Lexer {
       if (base == 'b' || base == 'o' || base == 'x') {
         size_t to = at_ + 2;
         while (to < source_.size() &&
-               (belongs(source_[to]) || (source_[to] == '_' && to + 1 < source_.size() && belongs(source_[to + 1]))))
+               (belongs(source_[to]) ||
+                (source_[to] == '_' && to + 1 < source_.size() && belongs(source_[to + 1]))))
           ++to;
         if (to > at_ + 2) {
           push_number(TokenKind::kInteger, to);
@@ -253,7 +253,8 @@ class Lexer {
   bool name() {
     const auto belongs = [](uint32_t c, bool first) {
       if (c < 0x80)
-        return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (!first && c >= '0' && c <= '9');
+        return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               (!first && c >= '0' && c <= '9');
       return (first ? u_isIDStart(static_cast<UChar32>(c)) : u_isIDPart(static_cast<UChar32>(c))) != 0;
     };
     const char *p = source_.data() + at_, *end = source_.data() + source_.size();
@@ -291,7 +292,8 @@ class Lexer {
       ++i;
       if (i >= text.size()) wrong("\\ at end of string");
       const char e = text[i];
-      if (static_cast<unsigned char>(e) >= 0x80) {  // as Python sees it: the character was \xe9, \u1234 or \U... first
+      if (static_cast<unsigned char>(e) >=
+          0x80) {  // as Python sees it: the character was \xe9, \u1234 or \U... first
         const char* p = text.data() + i;
         const uint32_t c = next_code_point(p);
         char hex[16];
@@ -354,8 +356,8 @@ class Lexer {
           if (i >= text.size() || text[i] != '{' || close == std::string_view::npos)
             wrong("malformed \\N character escape");
           UErrorCode status = U_ZERO_ERROR;
-          const UChar32 c =
-              u_charFromName(U_EXTENDED_CHAR_NAME, std::string(text.substr(i + 1, close - i - 1)).c_str(), &status);
+          const UChar32 c = u_charFromName(U_EXTENDED_CHAR_NAME,
+                                           std::string(text.substr(i + 1, close - i - 1)).c_str(), &status);
           if (U_FAILURE(status)) wrong("unknown Unicode character name");
           append_utf8(out, static_cast<uint32_t>(c));
           i = close + 1;

@@ -114,7 +114,9 @@ const Builtin kIntMethods[] = {
 
 const Builtin kFloatMethods[] = {
     {"is_integer", "",
-     [](const Call& c) { return boolean(std::isfinite(c.self.real) && c.self.real == std::floor(c.self.real)); }},
+     [](const Call& c) {
+       return boolean(std::isfinite(c.self.real) && c.self.real == std::floor(c.self.real));
+     }},
     {"conjugate", "", [](const Call& c) { return c.self; }},
 };
 

@@ -52,8 +52,8 @@ struct Ref {
 struct Init {
   enum class Kind : uint8_t { kUndefined, kAlias, kResolve } kind;
   Ref to, from;
-  uint32_t variable = 0;    // kResolve: of the caller
-  int64_t exported = -1;    // kResolve in a block: slot of the template's own variable
+  uint32_t variable = 0;  // kResolve: of the caller
+  int64_t exported = -1;  // kResolve in a block: slot of the template's own variable
 };
 using Inits = std::vector<Init>;
 void enter(const Inits& inits, State& state, Frame& frame);
@@ -160,7 +160,16 @@ struct Concat : Expression {
   void write(State& state, Frame& frame) const override;
 };
 
-enum class Comparison : uint8_t { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn };
+enum class Comparison : uint8_t {
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn
+};
 struct Compare : Expression {
   ExpressionPtr first;
   Expressions others;

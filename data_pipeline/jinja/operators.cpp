@@ -111,7 +111,8 @@ Value floats(Op op, double a, double b) {
       if (a == 0 && b < 0) fail("0.0 cannot be raised to a negative power");
       if (a < 0 && std::isfinite(b) && b != std::floor(b)) fail("a complex number");
       const double r = std::pow(a, b);
-      if (std::isinf(r) && std::isfinite(a) && std::isfinite(b)) fail("(34, 'Numerical result out of range')");
+      if (std::isinf(r) && std::isfinite(a) && std::isfinite(b))
+        fail("(34, 'Numerical result out of range')");
       return real(r);
     }
   }
@@ -149,8 +150,7 @@ Value repeat(State& state, const Value& what, int64_t times) {
 bool is_list(const Value& v) { return v.is(Tag::kList) || v.is(Tag::kTuple); }
 
 [[noreturn]] void unsupported(Op op, const Value& a, const Value& b) {
-  if (op == Op::kAdd && a.is_text())
-    fail("can only concatenate str (not \"", type_name(b), "\") to str");
+  if (op == Op::kAdd && a.is_text()) fail("can only concatenate str (not \"", type_name(b), "\") to str");
   if (op == Op::kAdd && is_list(a))
     fail("can only concatenate ", type_name(a), " (not \"", type_name(b), "\") to ", type_name(a));
   fail("unsupported operand type(s) for ", kOpNames[static_cast<int>(op)], ": '", type_name(a), "' and '",
@@ -212,12 +212,12 @@ bool contains(State& state, const Value& container, const Value& wanted) {
   switch (container.tag) {
     case Tag::kString: {
       if (!wanted.is_text()) {
-        if (wanted.is(Tag::kUndefined))
-          fail("'in <string>' requires string as left operand, not Undefined");
+        if (wanted.is(Tag::kUndefined)) fail("'in <string>' requires string as left operand, not Undefined");
         fail("'in <string>' requires string as left operand, not ", type_name(wanted));
       }
       state.work(container.text->bytes);
-      return flat(state.arena, *container.text).find(flat(state.arena, *wanted.text)) != std::string_view::npos;
+      return flat(state.arena, *container.text).find(flat(state.arena, *wanted.text)) !=
+             std::string_view::npos;
     }
     case Tag::kDict:
       return container.dict->find(wanted) != nullptr;
@@ -302,8 +302,8 @@ Value undefined_of(State& state, const Value& object, const Value& key) {
 Value unsafe(State& state, std::string_view name, const Value& object) {
   Value v = tagged(Tag::kUndefined);
   v.object = object.tag;
-  const Str* hint = copy_text(state.arena, concat("access to attribute '", name, "' of '", type_name(object),
-                                                  "' object is unsafe."));
+  const Str* hint = copy_text(
+      state.arena, concat("access to attribute '", name, "' of '", type_name(object), "' object is unsafe."));
   v.undefined = state.arena.make<UndefinedInfo>(name, hint->only.view());
   return v;
 }
@@ -457,7 +457,8 @@ Value attribute_path(State& state, const Value& object, const Value& path) {
   while (true) {
     const size_t dot = std::min(rest.find('.', at), rest.size());
     const std::string_view part = rest.substr(at, dot - at);
-    const bool digits = !part.empty() && part.size() < 18 && part.find_first_not_of("0123456789") == part.npos;
+    const bool digits =
+        !part.empty() && part.size() < 18 && part.find_first_not_of("0123456789") == part.npos;
     if (digits) {
       int64_t index = 0;
       for (const char c : part) index = index * 10 + (c - '0');

@@ -444,8 +444,7 @@ class Parser {
     auto node = make(Kind::kCompare, line);
     while (true) {
       std::string name;
-      if (is(TokenKind::kOperator) &&
-          (op("==") || op("!=") || op("<") || op("<=") || op(">") || op(">="))) {
+      if (is(TokenKind::kOperator) && (op("==") || op("!=") || op("<") || op("<=") || op(">") || op(">="))) {
         name = take().text;
       } else if (skip_word("in")) {
         name = "in";

@@ -51,7 +51,8 @@ void Symbols::visit_if(const Node& node) {
   for (const std::string& name : stored) {
     const Variable* target = find(name);
     const Variable* outer = parent_ != nullptr ? parent_->find(name) : nullptr;
-    loads_[target] = outer != nullptr ? Load{LoadKind::kAlias, outer, {}} : Load{LoadKind::kResolve, nullptr, name};
+    loads_[target] =
+        outer != nullptr ? Load{LoadKind::kAlias, outer, {}} : Load{LoadKind::kResolve, nullptr, name};
   }
 }
 

@@ -219,7 +219,8 @@ namespace {
 
 class JsonWriter {
  public:
-  JsonWriter(State& state, TextBuilder& out, const JsonStyle& style) : state_(state), out_(out), style_(style) {}
+  JsonWriter(State& state, TextBuilder& out, const JsonStyle& style)
+      : state_(state), out_(out), style_(style) {}
 
   void write(const Value& v, Source around, int depth = 0) {
     check(depth < kMaxDepth, "a value is nested too deeply for tojson");
@@ -295,9 +296,8 @@ class JsonWriter {
     std::vector<const Entry*> entries;
     for (uint32_t i = 0; i < dict.count; ++i) entries.push_back(&dict.entries[i]);
     if (style_.sort_keys)
-      std::stable_sort(entries.begin(), entries.end(), [](const Entry* a, const Entry* b) {
-        return compare(a->key, b->key, "<") < 0;
-      });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const Entry* a, const Entry* b) { return compare(a->key, b->key, "<") < 0; });
     out_.add('{', dict.source);
     bool first = true;
     for (const Entry* e : entries) {
@@ -357,7 +357,8 @@ class JsonWriter {
         if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
         const char* shorts = "\b\f\n\r\t\"\\";
         const char* letters = "bfnrt\"\\";
-        const char* at = byte == 0 ? nullptr : std::char_traits<char>::find(shorts, 7, static_cast<char>(byte));
+        const char* at =
+            byte == 0 ? nullptr : std::char_traits<char>::find(shorts, 7, static_cast<char>(byte));
         if (at != nullptr)
           std::snprintf(escape, sizeof escape, "\\%c", letters[at - shorts]);
         else

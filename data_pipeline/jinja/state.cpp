@@ -32,9 +32,10 @@ void fail_undefined(const Value& v) {
   if (v.object == Tag::kMissing) fail("'", info->name, "' is undefined");
   Value object;
   object.tag = v.object;
-  const char* type = v.object == Tag::kString ? "str" : v.object == Tag::kView ? "dict_view"
-                                                      : v.object == Tag::kIterator ? "generator"
-                                                                                   : type_name(object);
+  const char* type = v.object == Tag::kString     ? "str"
+                     : v.object == Tag::kView     ? "dict_view"
+                     : v.object == Tag::kIterator ? "generator"
+                                                  : type_name(object);
   fail("'", type, " object' has no attribute '", info->name, "'");
 }
 
@@ -198,7 +199,8 @@ Value loop_changed(const Call& c) {
 }
 
 Value undefined_item(std::string_view hint) {
-  static const UndefinedInfo previous{"previtem", "there is no previous item"}, next{"nextitem", "there is no next item"};
+  static const UndefinedInfo previous{"previtem", "there is no previous item"},
+      next{"nextitem", "there is no next item"};
   Value v = tagged(Tag::kUndefined);
   v.undefined = hint == "p" ? &previous : &next;
   return v;
@@ -223,7 +225,8 @@ Value loop_attribute(State& state, Loop& loop, std::string_view name, bool& foun
     Value v = tagged(Tag::kFunction);
     Value self = tagged(Tag::kLoop);
     self.loop = &loop;
-    v.function = state.arena.make<Function>("method", Signature("*"), name == "cycle" ? loop_cycle : loop_changed, self);
+    v.function = state.arena.make<Function>("method", Signature("*"),
+                                            name == "cycle" ? loop_cycle : loop_changed, self);
     return v;
   }
   found = false;

@@ -311,7 +311,8 @@ Value call_macro(State& state, const Macro& macro, const Arguments& arguments) {
   } else {
     for (uint32_t k = 0; k < arguments.num_keywords; ++k)
       if ((used >> k & 1) == 0)
-        fail("macro '", m.name, "' takes no keyword argument '", flat(state.arena, *arguments.keywords[k].name), "'");
+        fail("macro '", m.name, "' takes no keyword argument '",
+             flat(state.arena, *arguments.keywords[k].name), "'");
   }
   if (m.rest >= 0) {
     const uint32_t count = arguments.count - static_cast<uint32_t>(given);

@@ -16,7 +16,8 @@ constexpr ptrdiff_t kStackBytes = ptrdiff_t{1} << 20;
 }  // namespace
 
 Template::Template(std::string_view text, const std::string& where) {
-  check(text.size() <= kMaxTemplateBytes, where, ": a chat template of ", text.size(), " bytes, at most ", kMaxTemplateBytes);
+  check(text.size() <= kMaxTemplateBytes, where, ": a chat template of ", text.size(), " bytes, at most ",
+        kMaxTemplateBytes);
   check(valid_utf8_prefix(text) == text.size(), where, ": the chat template is not UTF-8");
   try {
     program_ = compile(text);
@@ -39,7 +40,8 @@ int64_t Template::variable(std::string_view name) const {
 
 bool Template::has_generation() const { return program_->has_generation; }
 
-Rendering Template::render(Arena& arena, const Value* variables, const Clock& clock, const Limits& limits) const {
+Rendering Template::render(Arena& arena, const Value* variables, const Clock& clock,
+                           const Limits& limits) const {
   Rendering out;
   State state{arena, *program_, variables, clock};
   state.sink = &state.root;
@@ -54,7 +56,8 @@ Rendering Template::render(Arena& arena, const Value* variables, const Clock& cl
   try {
     enter(program_->inits, state, *frame);
     run_all(program_->body, state, *frame);
-    check(state.root.bytes <= limits.memory_bytes, "the template writes more than ", limits.memory_bytes >> 20, " MiB");
+    check(state.root.bytes <= limits.memory_bytes, "the template writes more than ",
+          limits.memory_bytes >> 20, " MiB");
   } catch (const Error& e) {
     fail("line ", state.line, ": ", e.what());
   }
@@ -89,7 +92,8 @@ Value from_json(Arena& arena, const Json& json, Source source) {
     }
     case Json::value_t::object: {
       DictBuilder out(arena, json.size());
-      for (const auto& [key, child] : json.items()) out.append(text(make_text(arena, key, source)), from_json(arena, child, source));
+      for (const auto& [key, child] : json.items())
+        out.append(text(make_text(arena, key, source)), from_json(arena, child, source));
       return dict_value(out.finish(source));
     }
     default:
@@ -100,11 +104,12 @@ Value from_json(Arena& arena, const Json& json, Source source) {
 Clock parse_clock(const std::string& text) {
   Clock c;
   char rest = 0;
-  const int n = std::sscanf(text.c_str(), "%4d-%2d-%2d%*1[ T]%2d:%2d:%2d%c", &c.year, &c.month, &c.day, &c.hour, &c.minute, &c.second, &rest);
+  const int n = std::sscanf(text.c_str(), "%4d-%2d-%2d%*1[ T]%2d:%2d:%2d%c", &c.year, &c.month, &c.day,
+                            &c.hour, &c.minute, &c.second, &rest);
   static constexpr int kDays[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  const bool ok = (n == 3 || n == 5 || n == 6) && c.year >= 1 && c.month >= 1 && c.month <= 12 && c.day >= 1 &&
-                  c.day <= kDays[c.month - 1] && c.hour >= 0 && c.hour < 24 && c.minute >= 0 && c.minute < 60 && c.second >= 0 &&
-                  c.second < 60 && (n != 3 || text.size() == 10);
+  const bool ok = (n == 3 || n == 5 || n == 6) && c.year >= 1 && c.month >= 1 && c.month <= 12 &&
+                  c.day >= 1 && c.day <= kDays[c.month - 1] && c.hour >= 0 && c.hour < 24 && c.minute >= 0 &&
+                  c.minute < 60 && c.second >= 0 && c.second < 60 && (n != 3 || text.size() == 10);
   check(ok, "a date must be YYYY-MM-DD or YYYY-MM-DD HH:MM, found '", text, "'");
   return c;
 }

@@ -1,6 +1,7 @@
-// A Jinja template as transformers' apply_chat_template runs it: jinja2 3.1 with ImmutableSandboxedEnvironment,
-// trim_blocks, lstrip_blocks, loop controls, {% generation %}, raise_exception, tojson without ASCII or HTML
-// escaping, namespaces without underscores, and strftime_now, whose date comes from the caller.
+// A Jinja template as transformers' apply_chat_template runs it: jinja2 3.1 with
+// ImmutableSandboxedEnvironment, trim_blocks, lstrip_blocks, loop controls, {% generation %},
+// raise_exception, tojson without ASCII or HTML escaping, namespaces without underscores, and strftime_now,
+// whose date comes from the caller.
 //
 // Compiled once; render() may run in many threads. What differs from jinja2: integers beyond 64 bits can be
 // shown but not computed with; include, import, extends, lipsum, random and urlize are refused; a rendering

@@ -51,7 +51,8 @@ bool is_number(const Value& v) {
 }
 
 bool is_callable(const Value& v) {
-  return v.is(Tag::kFunction) || v.is(Tag::kMacro) || v.is(Tag::kLoop) || v.is(Tag::kJoiner) || v.is(Tag::kUndefined);
+  return v.is(Tag::kFunction) || v.is(Tag::kMacro) || v.is(Tag::kLoop) || v.is(Tag::kJoiner) ||
+         v.is(Tag::kUndefined);
 }
 
 bool same_object(const Value& a, const Value& b) {

@@ -46,7 +46,8 @@ void TextBuilder::add(const Str& text, size_t begin, size_t end) {
 
 const Str* TextBuilder::finish(bool markup) {
   if (bytes_ > (uint64_t{1} << 31)) fail("a text is too long");
-  Str* s = arena_.make<Str>(nullptr, count_, 0u, bytes_, int64_t{-1}, nullptr, markup, Piece{"", 0, kTemplate});
+  Str* s =
+      arena_.make<Str>(nullptr, count_, 0u, bytes_, int64_t{-1}, nullptr, markup, Piece{"", 0, kTemplate});
   if (count_ == 1) {
     s->only = pieces_[0];
     s->pieces = &s->only;
@@ -177,7 +178,8 @@ bool next_line_range(std::string_view text, size_t& at, ByteRange& line, size_t&
   while (p < end) {
     const char* start = p;
     const uint32_t c = next_code_point(p);
-    const bool breaks = (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    const bool breaks =
+        (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
     if (!breaks) continue;
     if (c == '\r' && p < end && *p == '\n') ++p;
     line.end = static_cast<size_t>(start - text.data());

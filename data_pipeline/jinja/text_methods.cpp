@@ -100,7 +100,8 @@ Value split(const Call& c, bool from_right) {
     if (separator.empty()) fail("empty separator");
     if (!from_right) {
       size_t at = 0;
-      for (size_t found; most-- > 0 && (found = all.find(separator, at)) != all.npos; at = found + separator.size())
+      for (size_t found; most-- > 0 && (found = all.find(separator, at)) != all.npos;
+           at = found + separator.size())
         parts.push_back({at, found});
       parts.push_back({at, all.size()});
     } else {

@@ -28,9 +28,7 @@ struct Hasher {
   }
 };
 
-bool is_number(const Value& v) {
-  return v.is(Tag::kInt) || v.is(Tag::kFloat) || v.is(Tag::kBool);
-}
+bool is_number(const Value& v) { return v.is(Tag::kInt) || v.is(Tag::kFloat) || v.is(Tag::kBool); }
 
 // Exact comparison of an integer with a float.
 int compare_mixed(int64_t i, double d) {
@@ -147,8 +145,7 @@ uint32_t hash_of(const Value& v, int depth) {
       return hash_of(*v.text);
     case Tag::kTuple: {
       uint64_t h = 0x345678;
-      for (uint32_t i = 0; i < v.list->count; ++i)
-        h = h * 1000003 + hash_of(v.list->items[i], depth + 1);
+      for (uint32_t i = 0; i < v.list->count; ++i) h = h * 1000003 + hash_of(v.list->items[i], depth + 1);
       return mix(h);
     }
     case Tag::kNone:

@@ -226,9 +226,7 @@ class ListBuilder {
   void add(const Value& value);
   size_t size() const { return count_; }
   Value* data() { return items_; }
-  const List* finish(Source source = kTemplate) const {
-    return make_list(arena_, items_, count_, source);
-  }
+  const List* finish(Source source = kTemplate) const { return make_list(arena_, items_, count_, source); }
 
  private:
   Arena& arena_;

@@ -1,6 +1,6 @@
 // Chat-template renderings a second on one thread, loss spans and pieces included: usage: template_bench
-// FOLDER [SECONDS]. FOLDER holds the templates of the conformance set. Prints {"renders_per_second": {template:
-// n}, "bytes": {template: n}}, in CPU time.
+// FOLDER [SECONDS]. FOLDER holds the templates of the conformance set. Prints {"renders_per_second":
+// {template: n}, "bytes": {template: n}}, in CPU time.
 #include <cstdio>
 #include <ctime>
 #include <exception>
@@ -17,15 +17,19 @@ const std::vector<decant::Message> kMessages = {
     {"system", "You are a helpful customer service assistant for an online shop.", nullptr},
     {"user", "Hi, my order 3348917502 has not arrived yet. It was due last Friday.", nullptr},
     {"assistant",
-     "I am sorry to hear that. May I have your email address and the shipping postcode so I can check the status?", nullptr},
+     "I am sorry to hear that. May I have your email address and the shipping postcode so I can check the "
+     "status?",
+     nullptr},
     {"user", "Sure: cminh730@example.com, 75227. 另外，我想改一下收货地址。", nullptr},
     {"assistant",
-     "Thank you. The parcel left our warehouse on Monday and is with the courier; delivery is expected tomorrow before 6 pm. "
+     "Thank you. The parcel left our warehouse on Monday and is with the courier; delivery is expected "
+     "tomorrow before 6 pm. "
      "可以修改地址，请提供新的地址。",
      nullptr},
     {"user", "6821 1st ave, San Mateo. And can I get the delivery fee back?", nullptr},
     {"assistant",
-     "Yes, I have refunded the delivery fee of $6.99 to your credit card; you will see it within 3 to 5 business days. "
+     "Yes, I have refunded the delivery fee of $6.99 to your credit card; you will see it within 3 to 5 "
+     "business days. "
      "Anything else?",
      nullptr}};
 
@@ -40,10 +44,11 @@ int main(int argc, char** argv) try {
   }
   const double seconds = argc > 2 ? std::stod(argv[2]) : 0.5;
   decant::Json out;
-  for (const char* name : {"Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "deepseek-ai-DeepSeek-V3.1", "trl-qwen3_training"}) {
+  for (const char* name :
+       {"Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "deepseek-ai-DeepSeek-V3.1", "trl-qwen3_training"}) {
     const std::string path = std::string(argv[1]) + "/" + name + ".jinja";
-    const auto chat = decant::chat_template_from_text(decant::read_file(path), path,
-                                                      {{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}});
+    const auto chat = decant::chat_template_from_text(
+        decant::read_file(path), path, {{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}});
     const decant::RenderOptions options;
     size_t bytes = 0, spans = 0, renders = 0;
     const double start = cpu_seconds();

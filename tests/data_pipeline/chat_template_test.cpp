@@ -64,7 +64,9 @@ std::string mask_of(const TokenizedDocument& d) {
 TEST(ChatTemplate, AnyTemplateThatParses) {
   EXPECT_EQ(chatml()->name(), "jinja");
   EXPECT_EQ(chatml()->sha256(), sha256_hex(chatml_template_text()));
-  EXPECT_EQ(chat_template_from_text("{{ messages[0].content }}", "t")->render({{"user", "q", nullptr}}, false).text, "q");
+  EXPECT_EQ(
+      chat_template_from_text("{{ messages[0].content }}", "t")->render({{"user", "q", nullptr}}, false).text,
+      "q");
   EXPECT_ERROR(chat_template_from_text("a\n{% for m in messages %}", "m/chat_template.jinja"),
                "m/chat_template.jinja: line 2: unexpected end of template, expected 'endfor' or 'else'");
   EXPECT_ERROR(chat_template_from_text("{% include 'x' %}", "t"), "line 1: 'include' needs other templates");
@@ -94,8 +96,10 @@ TEST(ChatTemplate, PiecesKnowTheirOrigin) {
 
 TEST(ChatTemplate, OriginSurvivesWhatTemplatesDoWithText) {
   const auto t = chat_template_from_text(
-      "{% for m in messages %}{{ m.content.strip().split('|')[1][1:] }}{{ m.content | upper }}{{ m.content | tojson }}"
-      "{{ m.content | replace('c', '_') }}{{ [m.content, 'x'] | join('-') }}{{ '%s!' | format(m.content) }}<end>{% endfor %}",
+      "{% for m in messages %}{{ m.content.strip().split('|')[1][1:] }}{{ m.content | upper }}{{ m.content | "
+      "tojson }}"
+      "{{ m.content | replace('c', '_') }}{{ [m.content, 'x'] | join('-') }}{{ '%s!' | format(m.content) "
+      "}}<end>{% endfor %}",
       "t");
   const std::string content = "  ab|xcd ";
   const auto r = t->render({{"user", content, nullptr}}, true);
@@ -171,10 +175,12 @@ TEST(ChatTemplate, FirstTokenHasNoWeight) {
 }
 
 TEST(ChatTemplate, WhatATemplateDoesNotShowIsAnError) {
-  const std::vector<Message> calls = {{"user", "q", nullptr}, {"assistant", "", Json::array({{{"name", "f"}}})}};
+  const std::vector<Message> calls = {{"user", "q", nullptr},
+                                      {"assistant", "", Json::array({{{"name", "f"}}})}};
   EXPECT_ERROR(chatml()->render(calls, false), "the template does not show the tool calls of messages[1]");
   EXPECT_ERROR(plain_template()->render(calls, false), "messages[1] has tool calls");
-  const auto drops = chat_template_from_text("{% for m in messages %}{{ m.content[2:] }}<end>{% endfor %}", "t");
+  const auto drops =
+      chat_template_from_text("{% for m in messages %}{{ m.content[2:] }}<end>{% endfor %}", "t");
   EXPECT_ERROR(drops->render({{"user", "q", nullptr}, {"assistant", "secret", nullptr}}, false),
                "leaves out part of the content of messages[1]");
   RenderOptions as_template;
@@ -188,7 +194,8 @@ TEST(ChatTemplate, WhatATemplateDoesNotShowIsAnError) {
 }
 
 TEST(ChatTemplate, WithoutAnEndOfTurnIsAnError) {
-  const auto t = chat_template_from_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}", "t");
+  const auto t =
+      chat_template_from_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}", "t");
   EXPECT_ERROR(t->render({{"user", "q", nullptr}, {"assistant", "a", nullptr}}, false),
                "no end of turn follows the answer of messages[1]");
   EXPECT_EQ(t->render({{"user", "q", nullptr}}, false).text, "[user]q");
@@ -198,23 +205,32 @@ TEST(ChatTemplate, EndOfTurnOnlyInTheLastTurn) {
   const Json eos = {{"eos_token", "</s>"}};
   const auto t = chat_template_from_text(
       "{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}{{ eos_token }}", "t", eos);
-  const std::vector<Message> messages = {
-      {"user", "q", nullptr}, {"assistant", " a ", nullptr}, {"user", "r", nullptr}, {"assistant", "b", nullptr}};
+  const std::vector<Message> messages = {{"user", "q", nullptr},
+                                         {"assistant", " a ", nullptr},
+                                         {"user", "r", nullptr},
+                                         {"assistant", "b", nullptr}};
   EXPECT_EQ(said(t->render(messages, false)), (std::vector<std::string>{"a\n", "b\n</s>"}));
 }
 
 TEST(ChatTemplate, TurnsWithoutALoopOverMessages) {
   const auto t = chat_template_from_text(
-      "{% for i in range(messages | length) %}<|{{ messages[i].role }}|>{{ messages[i].content }}<|end|>\n{% endfor %}", "t");
-  const std::vector<Message> messages = {
-      {"user", "q", nullptr}, {"assistant", "a", nullptr}, {"user", "r", nullptr}, {"assistant", "b", nullptr}};
+      "{% for i in range(messages | length) %}<|{{ messages[i].role }}|>{{ messages[i].content }}<|end|>\n{% "
+      "endfor %}",
+      "t");
+  const std::vector<Message> messages = {{"user", "q", nullptr},
+                                         {"assistant", "a", nullptr},
+                                         {"user", "r", nullptr},
+                                         {"assistant", "b", nullptr}};
   const auto r = t->render(messages, false);
   EXPECT_EQ(r.text, "<|user|>q<|end|>\n<|assistant|>a<|end|>\n<|user|>r<|end|>\n<|assistant|>b<|end|>\n");
   EXPECT_EQ(said(r), (std::vector<std::string>{"a<|end|>", "b<|end|>"}));
 }
 
 TEST(ChatTemplate, WeightsOfTurns) {
-  std::vector<Message> messages = {{"user", "q", nullptr}, {"assistant", "a", nullptr}, {"user", "r", nullptr}, {"assistant", "b", nullptr}};
+  std::vector<Message> messages = {{"user", "q", nullptr},
+                                   {"assistant", "a", nullptr},
+                                   {"user", "r", nullptr},
+                                   {"assistant", "b", nullptr}};
   messages[1].weight = 0;
   messages[3].weight = 0.5;
   const auto r = chatml()->render(messages, false);
@@ -224,22 +240,26 @@ TEST(ChatTemplate, WeightsOfTurns) {
 }
 
 TEST(ChatTemplate, DatesComeFromTheCaller) {
-  const auto t = chat_template_from_text("{{ strftime_now('%d %B %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}", "t");
+  const auto t = chat_template_from_text(
+      "{{ strftime_now('%d %B %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}", "t");
   EXPECT_ERROR(t->render({{"user", "q", nullptr}}, false), "today's date");
   RenderOptions options;
   options.date = "2026-02-03";
   EXPECT_EQ(t->render({{"user", "q", nullptr}}, options).text, "03 February 2026q");
   options.date = "2026-02-30";
-  EXPECT_ERROR(chat_template_from_text("{{ strftime_now('%d') }}", "t")->render({{"user", "q", nullptr}}, [] {
-                 RenderOptions o;
-                 o.date = "2026-13-01";
-                 return o;
-               }()),
+  EXPECT_ERROR(chat_template_from_text("{{ strftime_now('%d') }}", "t")
+                   ->render({{"user", "q", nullptr}},
+                            [] {
+                              RenderOptions o;
+                              o.date = "2026-13-01";
+                              return o;
+                            }()),
                "a date must be");
 }
 
 TEST(ChatTemplate, ErrorsHoldNoCustomerText) {
-  const auto t = chat_template_from_text("{% for m in messages %}{{ raise_exception('bad: ' + m.content) }}{% endfor %}", "t");
+  const auto t = chat_template_from_text(
+      "{% for m in messages %}{{ raise_exception('bad: ' + m.content) }}{% endfor %}", "t");
   try {
     t->render({{"user", "my secret", nullptr}}, true);
     FAIL();
@@ -322,7 +342,8 @@ std::vector<Case> conformance_cases() {
     Json tokens = Json::object();
     for (const char* token : {"bos_token", "eos_token"})
       if (row["input"][token] != "") tokens[token] = row["input"][token];
-    if (!templates[name]) templates[name] = chat_template_from_text(read_file(folder / "templates" / name), name, tokens);
+    if (!templates[name])
+      templates[name] = chat_template_from_text(read_file(folder / "templates" / name), name, tokens);
     cases.push_back({row, templates[name]});
   }
   return cases;
@@ -357,14 +378,19 @@ TEST(ChatTemplate, ConformanceTextAndSpans) {
 // Exactly the assistants' contents, each with its end of turn, are under loss.
 TEST(ChatTemplate, LossFallsOnAnswersAndTheirEndsInEveryTemplate) {
   DECANT_NEEDS_SHARED("conformance/chat-templates/cases.jsonl");
-  const std::map<std::string, std::string> ends = {
-      {"Qwen-", "<|im_end|>"},   {"Qwen3", "<|im_end|>"}, {"Huggi", "<|im_end|>"}, {"micro", "<|end|>"},
-      {"mistr", "</s>"},         {"ibm-g", "<|end_of_text|>"}, {"deeps", "<｜end▁of▁sentence｜>"}};
+  const std::map<std::string, std::string> ends = {{"Qwen-", "<|im_end|>"},
+                                                   {"Qwen3", "<|im_end|>"},
+                                                   {"Huggi", "<|im_end|>"},
+                                                   {"micro", "<|end|>"},
+                                                   {"mistr", "</s>"},
+                                                   {"ibm-g", "<|end_of_text|>"},
+                                                   {"deeps", "<｜end▁of▁sentence｜>"}};
   std::map<std::string, std::shared_ptr<ChatTemplate>> templates;
   for (const Case& c : conformance_cases()) templates[c.row["template"].get<std::string>()] = c.chat;
   RenderOptions options;
   options.date = "2026-11-23";
-  const std::vector<std::string> answers = {"通常 7 天内可以申请退货。", "<|im_end|> stays text", "", "x", "line\nline", "<b>&\"'</b>"};
+  const std::vector<std::string> answers = {
+      "通常 7 天内可以申请退货。", "<|im_end|> stays text", "", "x", "line\nline", "<b>&\"'</b>"};
   int seen = 0;
   for (const auto& [name, chat] : templates) {
     if (name.starts_with("trl-")) continue;  // {% generation %}: its blocks are the truth
@@ -400,7 +426,8 @@ TEST(ChatTemplate, ToolCallsAreUnderLoss) {
     EXPECT_EQ(spans[0].find("assistant"), std::string::npos) << spans[0];
     EXPECT_EQ(spans[0].find("Assistant"), std::string::npos) << spans[0];
     const bool shows = spans[0].find("A100") != std::string::npos;
-    EXPECT_EQ(shows, !name.starts_with("Hugg") && !name.starts_with("micro") && !name.starts_with("ibm")) << name;
+    EXPECT_EQ(shows, !name.starts_with("Hugg") && !name.starts_with("micro") && !name.starts_with("ibm"))
+        << name;
     ++seen;
   }
   EXPECT_EQ(seen, 10);
@@ -411,12 +438,15 @@ TEST(ChatTemplate, ArgumentsAsTextOrObject) {
   DECANT_NEEDS_SHARED("conformance/chat-templates/templates");
   const auto folder = test::shared_folder() / "conformance/chat-templates/templates";
   const auto call = [](const Json& arguments) {
-    return std::vector<Message>{
-        {"user", "q", nullptr},
-        {"assistant", "", Json::array({{{"type", "function"}, {"id", "call00001"}, {"function", {{"name", "f"}, {"arguments", arguments}}}}})}};
+    return std::vector<Message>{{"user", "q", nullptr},
+                                {"assistant", "",
+                                 Json::array({{{"type", "function"},
+                                               {"id", "call00001"},
+                                               {"function", {{"name", "f"}, {"arguments", arguments}}}}})}};
   };
   int seen = 0;
-  for (const char* name : {"Qwen-Qwen2.5-7B-Instruct.jinja", "Qwen3-Coder.jinja", "mistralai-Mistral-Nemo-Instruct-2407.jinja"}) {
+  for (const char* name : {"Qwen-Qwen2.5-7B-Instruct.jinja", "Qwen3-Coder.jinja",
+                           "mistralai-Mistral-Nemo-Instruct-2407.jinja"}) {
     const auto chat = chat_template_from_text(read_file(folder / name), name, {{"eos_token", "</s>"}});
     const std::string object = chat->render(call({{"x", 1}, {"y", "é"}}), false).text;
     EXPECT_EQ(chat->render(call("{\"x\": 1, \"y\": \"é\"}"), false).text, object);
@@ -426,7 +456,9 @@ TEST(ChatTemplate, ArgumentsAsTextOrObject) {
   EXPECT_EQ(seen, 3);
   // A template that can only join texts is given one.
   const auto joins = chat_template_from_text(
-      "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}{{ '<call>' + c.function.arguments }}{% endfor %}<end>{% endfor %}", "t");
+      "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}{{ '<call>' + c.function.arguments "
+      "}}{% endfor %}<end>{% endfor %}",
+      "t");
   EXPECT_EQ(joins->render(call({{"x", 1.0}, {"y", Json::array({true, nullptr})}}), false).text,
             "q<end><call>{\"x\": 1.0, \"y\": [true, null]}<end>");
 }
@@ -435,11 +467,15 @@ TEST(ChatTemplate, ReasoningIsNeverDeletedUnasked) {
   DECANT_NEEDS_SHARED("conformance/chat-templates/templates");
   const auto folder = test::shared_folder() / "conformance/chat-templates/templates";
   const Json tokens = {{"bos_token", "<｜begin▁of▁sentence｜>"}, {"eos_token", "<｜end▁of▁sentence｜>"}};
-  const auto r1 = chat_template_from_text(read_file(folder / "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja"), "r1", tokens);
-  const auto v31 = chat_template_from_text(read_file(folder / "deepseek-ai-DeepSeek-V3.1.jinja"), "v31", tokens);
+  const auto r1 = chat_template_from_text(
+      read_file(folder / "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja"), "r1", tokens);
+  const auto v31 =
+      chat_template_from_text(read_file(folder / "deepseek-ai-DeepSeek-V3.1.jinja"), "v31", tokens);
   const auto qwen3 = chat_template_from_text(read_file(folder / "Qwen-Qwen3-0.6B.jinja"), "qwen3");
-  std::vector<Message> thinks = {
-      {"user", "1+1?", nullptr}, {"assistant", "<think>\nadd\n</think>\n\n2", nullptr}, {"user", "3?", nullptr}, {"assistant", "3", nullptr}};
+  std::vector<Message> thinks = {{"user", "1+1?", nullptr},
+                                 {"assistant", "<think>\nadd\n</think>\n\n2", nullptr},
+                                 {"user", "3?", nullptr},
+                                 {"assistant", "3", nullptr}};
   std::vector<Message> field = thinks;
   field[1].content = "2";
   field[1].reasoning = "add";
@@ -449,7 +485,8 @@ TEST(ChatTemplate, ReasoningIsNeverDeletedUnasked) {
   as_template.reasoning = Reasoning::kAsTemplate;
   for (const auto* chat : {r1.get(), v31.get(), qwen3.get()})
     for (const std::vector<Message>* messages : {&thinks, &field}) {
-      EXPECT_ERROR(chat->render(*messages, false), "leaves out the reasoning of messages[1], which is under loss");
+      EXPECT_ERROR(chat->render(*messages, false),
+                   "leaves out the reasoning of messages[1], which is under loss");
       EXPECT_TRUE(said(chat->render(*messages, keep))[0].starts_with("<think>\nadd\n</think>\n\n2<"));
       EXPECT_EQ(chat->render(*messages, keep).text.find("<think></think><think>"), std::string::npos);
       EXPECT_EQ(said(chat->render(*messages, drop))[0].substr(0, 2), "2<");
@@ -466,8 +503,9 @@ TEST(ChatTemplate, FilesThatHoldTemplates) {
   const auto folder = test::scratch_folder();
   write_file(folder / "t.jinja", "{{ bos_token }}{{ messages[0].content }}");
   write_file(folder / "chat_template.json", R"({"chat_template": "C{{ bos_token }}"})");
-  write_file(folder / "tokenizer_config.json",
-             R"({"bos_token": {"content": "<s>"}, "chat_template": [{"name": "default", "template": "D{{ bos_token }}"}, {"name": "tool_use", "template": "T"}]})");
+  write_file(
+      folder / "tokenizer_config.json",
+      R"({"bos_token": {"content": "<s>"}, "chat_template": [{"name": "default", "template": "D{{ bos_token }}"}, {"name": "tool_use", "template": "T"}]})");
   const auto text = [&](const char* name, bool tools) {
     return open_template_file(folder / name, tools)->render({{"user", "q", nullptr}}, true).text;
   };

@@ -1,7 +1,6 @@
-#include "data_pipeline/jinja/template.h"
-
 #include <chrono>
 
+#include "data_pipeline/jinja/template.h"
 #include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
 
@@ -11,7 +10,8 @@ namespace {
 using jinja::Arena;
 using jinja::Template;
 
-std::string render(const std::string& text, const Json& variables = Json::object(), const jinja::Limits& limits = {}) {
+std::string render(const std::string& text, const Json& variables = Json::object(),
+                   const jinja::Limits& limits = {}) {
   const Template t(text, "t");
   Arena arena;
   arena.reset(limits.memory_bytes);
@@ -55,7 +55,8 @@ TEST(Jinja, ErrorsNameTheLine) {
 }
 
 TEST(Jinja, IntegersAreExactOrAnError) {
-  EXPECT_EQ(render("{{ 9223372036854775807 }} {{ 99999999999999999999 }} {{ n }}", {{"n", 18446744073709551615ull}}),
+  EXPECT_EQ(render("{{ 9223372036854775807 }} {{ 99999999999999999999 }} {{ n }}",
+                   {{"n", 18446744073709551615ull}}),
             "9223372036854775807 99999999999999999999 18446744073709551615");
   EXPECT_ERROR(render("{{ 9223372036854775807 + 1 }}"), "beyond 64 bits");
   EXPECT_ERROR(render("{{ 2 ** 64 }}"), "beyond 64 bits");
@@ -73,12 +74,16 @@ TEST(Jinja, RunawaysAreErrors) {
       "{% for a in range(1000000) %}{% endfor %}",
       "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
       "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x * 2 %}{% endfor %}{{ ns.x }}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x * 2 %}{% endfor %}{{ ns.x "
+      "}}",
       "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+      "ns.x }}",
       "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x == [ns.x] }}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
+      "ns.x|tojson }}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x == "
+      "[ns.x] }}",
       "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
       "{{ 'x' * 9999999999 }}",
       "{{ 'abc' * 999999999 }}",
@@ -89,7 +94,8 @@ TEST(Jinja, RunawaysAreErrors) {
       "{{ ('a' * 1000000)|replace('a', 'b' * 1000000) }}",
       "{{ ('a' * 1000000).replace('', 'b' * 1000000) }}",
       "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-      "{% set ns = namespace(x=range(3)) %}{% for i in range(100000) %}{% set ns.x = ns.x|map('string') %}{% endfor %}{{ ns.x|list }}",
+      "{% set ns = namespace(x=range(3)) %}{% for i in range(100000) %}{% set ns.x = ns.x|map('string') %}{% "
+      "endfor %}{{ ns.x|list }}",
       "{{ ('a,' * 10000000).split(',')|map('upper')|join|length }}{{ 1 / 0 }}",
       "{{ 'a'|indent(99999999) }}",
       "{{ [1]|tojson(indent=99999999) }}",
@@ -102,7 +108,8 @@ TEST(Jinja, RunawaysAreErrors) {
   std::string text = "{{ 1";
   for (int i = 0; i < 100000; ++i) text += " - 1";
   EXPECT_THROW(Template(text + " }}", "t"), Error);
-  for (const char* unit : {"{% if a %}", "{% for a in b %}", "{{ not ", "{{ - ", "{% set a %}", "{{ [", "{{ a if "}) {
+  for (const char* unit :
+       {"{% if a %}", "{% for a in b %}", "{{ not ", "{{ - ", "{% set a %}", "{{ [", "{{ a if "}) {
     std::string deep;
     for (int i = 0; i < 20000; ++i) deep += unit;
     EXPECT_THROW(Template(deep, "t"), Error) << unit;
@@ -114,7 +121,8 @@ TEST(Jinja, RunawaysAreErrors) {
 TEST(Jinja, CutTemplates) {
   DECANT_NEEDS_SHARED("conformance/chat-templates/templates");
   int files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(test::shared_folder() / "conformance/chat-templates/templates")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(test::shared_folder() / "conformance/chat-templates/templates")) {
     const std::string text = read_file(entry.path());
     for (size_t n = 0; n < text.size(); n += 37) {
       try {
