@@ -451,7 +451,7 @@ class Scanner final : public PreTokenizerStep {
   // Cutting and looking up in one loop, since the one waits for the last piece's end while the other
   // computes; a piece is looked up some pieces after its place in the cache was asked for.
   int64_t encode(std::string_view text, const Bpe& bpe, std::vector<int64_t>& ids) const override {
-    constexpr size_t kAhead = 4, kRoom = 1024;
+    constexpr size_t kAhead = 6, kRoom = 1024;
     PieceCache& cache = bpe.cache();
     const Reader r(classes_, text.data() + text.size());
     PieceKey keys[kAhead];

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <optional>
 #include <string>
 
@@ -159,9 +158,7 @@ class Lines {
   bool next(std::string_view& line) {
     size_t searched = begin_;
     while (true) {
-      const void* found = std::memchr(buffer_.data() + searched, '\n', buffer_.size() - searched);
-      if (found != nullptr) {
-        const auto end = static_cast<size_t>(static_cast<const char*>(found) - buffer_.data());
+      if (const size_t end = buffer_.find('\n', searched); end != std::string::npos) {
         line = std::string_view(buffer_).substr(begin_, end - begin_);
         begin_ = end + 1;
         ++number_;
@@ -198,16 +195,15 @@ class Lines {
 class Output {
  public:
   explicit Output(std::ostream& out) : out_(out) {}
+  ~Output() { out_ << rows; }  // also what was answered before a bad line
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
   std::string rows;
   void row_ends(bool reader_waits) {
     rows += '\n';
     if (!reader_waits && rows.size() < (1 << 16)) return;
     out_ << rows;
     if (reader_waits) out_.flush();
-    rows.clear();
-  }
-  void finish() {
-    out_ << rows;
     rows.clear();
   }
 
@@ -228,10 +224,10 @@ class Decimal {
     const uint32_t high = n / 10000, low = n % 10000;
     const uint32_t first = high != 0 ? high : low;
     const int zeros = first < 10 ? 3 : first < 100 ? 2 : first < 1000 ? 1 : 0;
-    std::memcpy(p, &digits_[first * 4 + static_cast<uint32_t>(zeros)], 4);  // the table has a tail
+    std::copy_n(&digits_[first * 4 + static_cast<uint32_t>(zeros)], 4, p);  // the table has a tail
     p += 4 - zeros;
     if (high == 0) return p;
-    std::memcpy(p, &digits_[low * 4], 4);
+    std::copy_n(&digits_[low * 4], 4, p);
     return p + 4;
   }
 
@@ -292,7 +288,6 @@ int64_t tokenize_lines(const Tokenizer& tokenizer, SpecialMode mode, std::istrea
     append_ids(ids, output.rows);
     output.row_ends(lines.at_end_of_buffer());
   }
-  output.finish();
   return lost;
 }
 
@@ -306,7 +301,6 @@ void detokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream
     append_json_string(repair_utf8(tokenizer.decode(ids)), output.rows);
     output.row_ends(lines.at_end_of_buffer());
   }
-  output.finish();
 }
 
 }  // namespace decant

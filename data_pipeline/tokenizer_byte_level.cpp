@@ -187,13 +187,15 @@ std::string byte_level_text(std::string_view bytes) {
 }
 
 std::optional<std::string> byte_level_bytes(std::string_view text) {
-  std::string bytes;
-  bytes.reserve(text.size());
+  const auto& byte_of = alphabet().byte;
+  std::string bytes(text.size(), '\0');
+  size_t size = 0;
   for (const char *p = text.data(), *end = p + text.size(); p != end;) {
     const uint32_t c = next_code_point(p);
-    if (c >= alphabet().byte.size() || alphabet().byte[c] < 0) return std::nullopt;
-    bytes += static_cast<char>(alphabet().byte[c]);
+    if (c >= byte_of.size() || byte_of[c] < 0) return std::nullopt;
+    bytes[size++] = static_cast<char>(byte_of[c]);
   }
+  bytes.resize(size);
   return bytes;
 }
 

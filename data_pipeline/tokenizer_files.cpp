@@ -129,6 +129,20 @@ std::vector<int64_t> stop_ids(const std::filesystem::path& model_folder) {
        ": neither generation_config.json nor config.json has an eos_token_id: generation would never stop");
 }
 
+int64_t padded_rows(const Tokenizer& tokenizer, const std::filesystem::path& model_folder) {
+  const auto path = model_folder / "config.json";
+  Json config = read_object(path);
+  if (!config.contains("vocab_size") && config.contains("text_config")) config = Json(config["text_config"]);
+  const auto rows = config.is_object() ? config.find("vocab_size") : config.end();
+  check(config.is_object() && rows != config.end() && rows->is_number_integer() && rows->get<double>() > 0 &&
+            rows->get<double>() < 1e9,
+        path.string(), ": expected vocab_size, the number of rows of the embedding");
+  const int64_t padded = rows->get<int64_t>() - tokenizer.vocab_size();
+  check(padded >= 0, path.string(), ": vocab_size is ", rows->get<int64_t>(), ", but the tokenizer has ",
+        tokenizer.vocab_size(), " ids: they do not belong together");
+  return padded;
+}
+
 std::string chat_template_text(const std::filesystem::path& model_folder) {
   const auto file_path = model_folder / "chat_template.jinja",
              config_path = model_folder / "tokenizer_config.json";

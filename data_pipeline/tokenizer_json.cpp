@@ -248,6 +248,7 @@ void read_merges(const Part& part, ByteLevelParts& parts) {
   const array merges = part.as_array();
   std::string joined;
   size_t rank = 0;
+  parts.bpe.merges.reserve(merges.size());
   for (const element merge : merges) {
     std::string_view left, right;
     const auto here = [&] { return concat(part.where, "[", rank, "]"); };
@@ -262,13 +263,20 @@ void read_merges(const Part& part, ByteLevelParts& parts) {
       fail(here(), ": expected \"left right\" or [\"left\", \"right\"]");
     }
     if (left.empty() || right.empty()) fail(here(), ": an empty token cannot be merged");
-    joined.assign(left).append(right);
     const auto id_of = [&](std::string_view token) {
       const int64_t id = id_in_vocabulary(parts, token);
       if (id < 0) fail(here(), ": '", token, "' is not in the vocabulary");
       return static_cast<uint32_t>(id);
     };
-    parts.bpe.merges.push_back({id_of(left), id_of(right), id_of(joined)});
+    const uint32_t left_id = id_of(left), right_id = id_of(right);
+    const TokenTable& tokens = parts.bpe.tokens;
+    int64_t id = -1;
+    if (tokens.has(left_id) && tokens.has(right_id)) {
+      joined.assign(tokens.bytes(left_id)).append(tokens.bytes(right_id));
+      id = tokens.find(joined);
+    }
+    if (id < 0) id = id_of(joined.assign(left).append(right));
+    parts.bpe.merges.push_back({left_id, right_id, static_cast<uint32_t>(id)});
     ++rank;
   }
 }

@@ -82,7 +82,7 @@ WholeCharacters::WholeCharacters(const TokenTable& tokens, const std::vector<Bpe
   for (uint32_t id = 0; id < tokens.end_id(); ++id) {
     if (!tokens.has(id) || tokens.bytes(id).empty() || !is_one_character(tokens.bytes(id))) continue;
     const std::string_view bytes = tokens.bytes(id);
-    uint32_t symbols[3];
+    uint32_t symbols[3] = {};
     size_t n = 0;
     for (size_t i = 0; i < bytes.size(); ++i)
       if (const int64_t byte = tokens.find(bytes.substr(i, 1)); byte >= 0)

@@ -14,6 +14,7 @@
 #include "data_pipeline/explain.h"
 #include "data_pipeline/shard.h"
 #include "data_pipeline/tokenizer.h"
+#include "data_pipeline/tokenizer_files.h"
 #include "export/release.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -86,6 +87,11 @@ void inspect_model(const fs::path& path) {
                config.parameters(), " parameters, ", config.num_hidden_layers, " layers, width ",
                config.hidden_size, ", vocabulary ", config.vocab_size, ", ", tensors.files().size(),
                tensors.files().size() == 1 ? " file\n" : " files\n"));
+  if (fs::exists(path / "tokenizer.json") || fs::exists(path / "tokenizer.model")) {
+    const auto tokenizer = load_tokenizer(path);
+    print(concat("  tokenizer: ", tokenizer->vocab_size(), " ids, ", padded_rows(*tokenizer, path),
+                 " padded rows, sha256 ", tokenizer->sha256(), "\n"));
+  }
   for (const auto& name : tensors.names())
     show_tensor(name, tensors.entry(name).dtype, tensors.entry(name).shape);
 }

@@ -26,6 +26,25 @@ TEST(TokenizerFiles, StopIdsComeFromGenerationConfigThenConfig) {
   EXPECT_ERROR(stop_ids(folder), "expected a JSON object");
 }
 
+TEST(TokenizerFiles, PaddedRowsAreTheModelsLessTheTokenizers) {
+  DECANT_NEEDS_SHARED("conformance/tokenizers/minimind/tokenizer.json");
+  const auto tokenizer = open_vocabulary("minimind");
+  const int64_t ids = tokenizer->vocab_size();
+  const auto folder = scratch_folder();
+  EXPECT_ERROR(padded_rows(*tokenizer, folder), "config.json");
+  const auto with = [&](const Json& config) {
+    write_file(folder / "config.json", config.dump());
+    return padded_rows(*tokenizer, folder);
+  };
+  EXPECT_EQ(with({{"vocab_size", ids}}), 0);
+  EXPECT_EQ(with({{"vocab_size", ids + 64}}), 64);
+  EXPECT_EQ(with({{"text_config", {{"vocab_size", ids + 1}}}}), 1);
+  EXPECT_ERROR(with({{"vocab_size", ids - 1}}), "they do not belong together");
+  for (const Json& bad : {Json::object(), Json{{"vocab_size", "7"}}, Json{{"vocab_size", -1}},
+                          Json{{"vocab_size", 1e300}}, Json{{"text_config", 3}}})
+    EXPECT_ERROR(with(bad), "expected vocab_size");
+}
+
 TEST(TokenizerFiles, ChatTemplateFromEitherFile) {
   const auto folder = scratch_folder();
   EXPECT_EQ(chat_template_text(folder), "");

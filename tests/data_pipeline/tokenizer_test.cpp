@@ -246,25 +246,12 @@ TEST(Bpe, CharactersOfSeveralBytesEqualThePlainAlgorithm) {
 TEST(Bpe, ATokenThatIsUsedBeforeItIsMadeAgain) {
   BpeModel model;
   enum : uint32_t { kE4, kA1, kB8, kA, kB, kTail, kHead, kCharacter, kCharacterA, kAB };
-  const char* texts[] = {"\xE4",
-                         "\xA1",
-                         "\xB8",
-                         "a",
-                         "b",
-                         "\xA1\xB8",
-                         "\xE4\xA1",
-                         "\u4878",
-                         "\u4878"
-                         "a",
-                         "ab"};
+  const char* texts[] = {"\xE4", "\xA1", "\xB8", "a", "b", "\xA1\xB8", "\xE4\xA1", "\u4878", "\u4878a", "ab"};
   for (uint32_t id = 0; id < std::size(texts); ++id) model.tokens.add(texts[id], id);
   model.merges = {
       {kA1, kB8, kTail}, {kE4, kA1, kHead},       {kHead, kB8, kCharacter}, {kCharacter, kA, kCharacterA},
       {kA, kB, kAB},     {kE4, kTail, kCharacter}};
-  EXPECT_EQ(encode_piece(Bpe(model),
-                         "\u4878"
-                         "ab"),
-            (Ids{kCharacter, kAB}));
+  EXPECT_EQ(encode_piece(Bpe(model), "\u4878ab"), (Ids{kCharacter, kAB}));
 }
 
 // A megabyte without a break: the work grows as its length (times the height of a heap).
@@ -537,6 +524,10 @@ TEST(TokenizeLines, OneArrayALine) {
   EXPECT_EQ(run("\"\xff\""), run("\"\uFFFD\""));
   for (const char* bad : {"{}", "", "\"a", "\"a\" b", "\"\\x\"", "\"\\u12\"", "\"a\tb\"", "7"})
     EXPECT_ERROR(run(std::string("\"ok\"\n") + bad + "\n"), "line 2: expected one JSON string");
+  std::istringstream in("\"ok\"\n7\n");
+  std::ostringstream out;
+  EXPECT_ERROR(tokenize_lines(*tokenizer, SpecialMode::kMatch, in, out), "line 2");
+  EXPECT_EQ(out.str(), "[111, 107]\n") << "what was answered before is there";
   // Escapes and ends at every place of what is read at once; lines longer than a block; no last line end.
   for (size_t before = 0; before < 40; ++before) {
     const std::string text(before, 'o');

@@ -81,6 +81,13 @@ for name, path in tokenizers.items():
     if os.path.exists(vectors):
         cases = rows(vectors)
         compare_ids(name + " vectors", path, [c["text"] for c in cases], [c["ids"] for c in cases])
+        done = run(["tokenize", path, "--decode"], "".join(json.dumps(c["ids"]) + "\n" for c in cases))
+        equal(name + " back", [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]],
+              [c.get("decoded", c["text"]) for c in cases])
+done = run(["tokenize", tokenizers["minimind"]], '"a"\n{}\n')
+equal("a line that is no string", (done.returncode, b"line 2: expected one JSON string" in done.stderr, done.stdout.count(b"\n")), (1, True, 1))
+done = run(["tokenize", tokenizers["minimind"], "--decode"], "[1]\n[1, 99999999]\n")
+equal("an id that is none", (done.returncode, b"line 2: there is no token 99999999" in done.stderr), (1, True))
 
 vocab = os.path.join(conformance, "llama.cpp-vocab")
 skipped = []
