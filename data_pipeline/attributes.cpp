@@ -55,7 +55,7 @@ std::string document_text(const Conversation& conversation) {
   return text;
 }
 
-Attributes AttributeMeter::measure(const Conversation& conversation) {
+Attributes AttributeMeter::measure(const Conversation& conversation, std::string_view key) {
   Attributes a;
   LanguageEvidence evidence;
   for (const Message& message : conversation.messages)
@@ -65,17 +65,18 @@ Attributes AttributeMeter::measure(const Conversation& conversation) {
   a.script = language.script;
   a.language_score = language.score;
 
-  text_ = document_text(conversation);
-  scan_.scan(text_);
-  a.bytes = static_cast<float>(text_.size());
-  a.characters =
-      static_cast<float>(scan_.text.size() == text_.size() ? scan_.characters : count_characters(text_));
+  const std::string text = document_text(conversation);
+  scan_.scan(text);
+  a.bytes = static_cast<float>(text.size());
+  a.characters = static_cast<float>(count_characters(text));
   a.conversation = measure_conversation(conversation);
   a.quality = measure_quality(scan_);
   a.repetition = repetition_.measure(scan_);
-  const std::string key = duplicate_key(conversation);
-  a.exact_key = {from_hex(std::string_view(key).substr(0, 16)),
-                 from_hex(std::string_view(key).substr(16, 16))};
+  const std::string own = key.empty() ? duplicate_key(conversation) : std::string(key);
+  check(own.size() >= 32, "a duplicate key has 32 hexadecimal digits at least, found ", own.size());
+  a.exact_key = {from_hex(std::string_view(own).substr(0, 16)),
+                 from_hex(std::string_view(own).substr(16, 16))};
+  scan_.forget();
   return a;
 }
 

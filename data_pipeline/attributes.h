@@ -64,12 +64,12 @@ std::string document_text(const Conversation& conversation);
 // conversation to the next; one for each thread. Texts are well-formed UTF-8 (normalize.h).
 class AttributeMeter {
  public:
-  Attributes measure(const Conversation& conversation);
+  // `key` is the conversation's duplicate_key where it is known already.
+  Attributes measure(const Conversation& conversation, std::string_view key = {});
 
  private:
   TextScan scan_;
   RepetitionMeter repetition_;
-  std::string text_;
 };
 
 // {"language": ..., "dup_line_fraction": ..., "pii": {"email": 1}, "exact_key": "<32 hex>",

@@ -46,6 +46,12 @@ struct TextScan {
   // Well-formed UTF-8; what is beyond kMostBytes is left out, at a character.
   void scan(std::string_view text);
 
+  // Drops the views of a text that ends.
+  void forget() {
+    text = {};
+    lines.clear();
+  }
+
   static constexpr size_t kMostBytes = 16 << 20;
 
   std::string_view text;
