@@ -54,8 +54,11 @@ TEST(Recipes, HelpCoversEveryKeyAndOnlyThose) {
   }
   EXPECT_GT(keys.size(), 120U);
   std::set<std::string> helped;
-  for (size_t begin = 0; begin < help.size(); begin = help.find('\n', begin) + 1)
-    helped.insert(help.substr(begin, help.find(' ', begin) - begin));
+  for (size_t begin = 0; begin < help.size(); begin = help.find('\n', begin) + 1) {
+    const std::string key = help.substr(begin, help.find(' ', begin) - begin);
+    // Of lists and maps that both recipes leave empty there is nothing to compare with.
+    if (key.find("[]") == std::string::npos && key.find("<name>") == std::string::npos) helped.insert(key);
+  }
   EXPECT_EQ(keys, helped);
 }
 
