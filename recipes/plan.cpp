@@ -81,8 +81,7 @@ class Planner {
       out.push_back({"model", r_.model.random ? "random weights" : "GGUF to a Hugging Face folder", base, 0,
                      6 * base, 2 * base, base * 30 / rate_});
     if (r_.corpus)
-      out.push_back({"corpus", number(bytes_) + "B of conversations", 0, 0, 5e8, 12 * bytes_,
-                     bytes_ / 2e6});
+      out.push_back({"corpus", number(bytes_) + "B of conversations", 0, 0, 5e8, 12 * bytes_, bytes_ / 2e6});
     if (r_.distill) add_distill(out, base);
     if (r_.train)
       out.push_back(
