@@ -26,6 +26,9 @@ case $step in
     ;;
   llama_cpp)
     command -v node >/dev/null || { echo "skipped: no node"; exit 77; }
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    if [ -x "$python" ]; then "$python" "$here/ggml_rounding.py" "$releases" || [ $? = 77 ]; fi
     exec node "$here/llama_cpp_test.mjs" "$releases" "${DECANT_NODE_MODULES:-$3/node/node_modules}"
     ;;
   croissant)

@@ -35,6 +35,7 @@ def compare(model, lines, what):
 
 def main():
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
     cases = sorted(p for p in pathlib.Path(sys.argv[1]).iterdir() if (p / "release").is_dir())
     families = set()

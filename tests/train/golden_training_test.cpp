@@ -28,10 +28,10 @@ TEST_P(GoldenTraining, TenStepsEqualTransformers) {
     const at::Tensor difference = (p->value - final_weights.load(p->name)).abs();
     if (name == "qwen2" && p->name == "model.embed_tokens.weight") {
       // Beyond the golden's advice, which excepts k_proj.bias alone: Adam amplifies the rounding of an
-      // element with a tiny gradient (2.9e-6 between two runs of transformers here, 7.0e-6 seen). Few, and
-      // bounded.
+      // element with a tiny gradient. The golden numbers themselves are 6.9e-6 from the same ten steps of
+      // transformers in float64, and its eager and sdpa attention end 5.9e-6 apart; 7.0e-6 seen here.
       EXPECT_LE((difference > 5e-6).sum().item<int64_t>(), 4) << p->name;
-      EXPECT_LE(difference.max().item<double>(), 2e-5) << p->name;
+      EXPECT_LE(difference.max().item<double>(), 1.4e-5) << p->name;
     } else {
       EXPECT_LE(difference.max().item<double>(), p->name.ends_with("k_proj.bias") ? 1e-4 : 5e-6) << p->name;
     }
