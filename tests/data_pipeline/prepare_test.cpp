@@ -198,7 +198,9 @@ TEST(Prepare, WhatTheTemplatesCannotShowIsNotLeftOut) {
   write_file(run.folder / "in/y.jsonl", R"({"prompt":"p","chosen":"c","rejected":"r"})");
   const Json counts = run();
   EXPECT_EQ(counts["in"], 6);
-  EXPECT_EQ(counts["quarantined"].dump(), R"({"not_renderable":5})");
+  EXPECT_EQ(counts["quarantined"].dump(), R"({"not_renderable":1})");  // ChatML has no reasoning
+  EXPECT_EQ(counts["dropped"].dump(), R"({"rejected_answer":1})");
+  EXPECT_EQ(counts["kept"], 4);
 }
 
 TEST(Prepare, ReadsEveryKindOfSource) {
