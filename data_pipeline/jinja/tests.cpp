@@ -38,7 +38,6 @@ bool is_sequence(const Value& v) {
     case Tag::kTuple:
     case Tag::kDict:
     case Tag::kRange:
-      return true;
     case Tag::kUndefined:  // it has __len__ and __getitem__
       return true;
     default:
