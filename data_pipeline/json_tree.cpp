@@ -36,9 +36,8 @@ size_t plain_run(const char* at) {
 constexpr std::array<int8_t, 256> kHexDigits = [] {
   std::array<int8_t, 256> digits{};
   digits.fill(-1);
-  for (int i = 0; i < 10; ++i) digits[static_cast<size_t>('0' + i)] = static_cast<int8_t>(i);
-  for (int i = 0; i < 6; ++i)
-    digits[static_cast<size_t>('a' + i)] = digits[static_cast<size_t>('A' + i)] = static_cast<int8_t>(10 + i);
+  for (size_t i = 0; i < 10; ++i) digits['0' + i] = static_cast<int8_t>(i);
+  for (size_t i = 0; i < 6; ++i) digits['a' + i] = digits['A' + i] = static_cast<int8_t>(10 + i);
   return digits;
 }();
 
