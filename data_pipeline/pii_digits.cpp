@@ -151,9 +151,7 @@ void find_bank_card(const PiiText& text, size_t i, PiiFindings& out) {
         pii_date_exists(number(d.substr(6, 4)), number(d.substr(10, 2)), number(d.substr(12, 2)));
     const float base = d.size() >= 15 && d[0] > '2' && !citizen ? 0.62f : 0.35f;
     out.add(PiiKind::kBankCard, i, run.end, pii_score(c, touches ? base - 0.2f : base, {PiiTopic::kCard}), d);
-  } else if (luhn && called && d.size() >= 16 && d[0] >= '3') {
-    out.add(PiiKind::kBankCard, i, run.end, 0.6f, d);
-  } else if (called && d.size() >= 16 && known_chinese_issuer(d)) {
+  } else if (called && d.size() >= 16 && ((luhn && d[0] >= '3') || known_chinese_issuer(d))) {
     out.add(PiiKind::kBankCard, i, run.end, 0.6f, d);
   }
 }
@@ -171,13 +169,10 @@ void find_numbered_accounts(const PiiText& text, size_t i, PiiFindings& out) {
     static constexpr std::u16string_view services = u"军武士文后空海北南沈兰济广成参政装总联";
     size_t b = i;
     while (b > 0 && (text.space(b - 1) || text[b - 1] == u'第') && i - b < 3) --b;
-    const bool lettered = (text[b - 1] == u'字' || text[b - 1] == u'字') && b >= 2 &&
-                          services.find(text[b - 2]) != std::u16string_view::npos;
-    if (lettered) {
+    const bool lettered =
+        b >= 2 && text[b - 1] == u'字' && services.find(text[b - 2]) != std::u16string_view::npos;
+    if (lettered || pii_context(text, i, plain.end).label == PiiTopic::kMilitary)
       out.add(PiiKind::kMilitaryId, i, plain.end, 0.85f, d);
-    } else if (pii_context(text, i, plain.end).label == PiiTopic::kMilitary) {
-      out.add(PiiKind::kMilitaryId, i, plain.end, 0.85f, d);
-    }
   }
   // IMEI: 15 digits, also as 35-345678-901234-5; the reporting body "00" is for test equipment.
   const PiiDigits parted = n == 15 ? plain : pii_digits(text, i, " -/", 16);
