@@ -170,7 +170,7 @@ void find_labelled_secret(const PiiText& text, const PiiWord& label, PiiFindings
   size_t k = label.end;
   bool said = false, quoted = false;
   for (int steps = 0; steps < 8; ++steps) {
-    if (text[k] == u':' || text[k] == u'=') {
+    if (text[k] == u':' || text[k] == u'=' || text[k] == u'是' || text[k] == u'为' || text[k] == u'為') {
       said = true;
       ++k;
     } else if (text[k] == u'"' || text[k] == u'\'' || text[k] == u'`' || text[k] == u'\u201c' ||
@@ -178,9 +178,6 @@ void find_labelled_secret(const PiiText& text, const PiiWord& label, PiiFindings
       quoted = true;
       ++k;
     } else if (text.space(k)) {
-      ++k;
-    } else if (text[k] == u'是' || text[k] == u'为' || text[k] == u'為') {
-      said = true;
       ++k;
     } else if (text.starts(k, u"is ") || text.starts(k, u"was ")) {
       said = true;
