@@ -67,23 +67,23 @@ TEST(Jinja, IntegersAreExactOrAnError) {
 // What never ends ends in an Error, and soon.
 TEST(Jinja, RunawaysAreErrors) {
   const auto start = std::chrono::steady_clock::now();
+  const auto again = [](const char* first, int times, const char* next, const char* end) {
+    return concat("{% set ns = namespace(x=", first, ") %}{% for i in range(", times,
+                  ") %}{% set ns.x = ", next, " %}{% endfor %}", end);
+  };
   const std::vector<std::string> runaways = {
       "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
       "{% macro m() %}{% set x = m() %}{% endmacro %}{{ m() }}",
       "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
       "{% for a in range(1000000) %}{% endfor %}",
-      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x * 2 %}{% endfor %}{{ ns.x "
-      "}}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
-      "ns.x }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
-      "ns.x|tojson }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x == "
-      "[ns.x] }}",
+      again("'ab'", 100, "ns.x + ns.x", ""),
+      again("'ab'", 100, "ns.x ~ ns.x", ""),
+      again("'ab'", 100, "ns.x * 2", "{{ ns.x }}"),
+      again("[1]", 100, "ns.x + ns.x", ""),
+      again("[1]", 100, "[ns.x, ns.x]", "{{ ns.x }}"),
+      again("[]", 5000, "[ns.x]", "{{ ns.x }}"),
+      again("[]", 5000, "[ns.x]", "{{ ns.x|tojson }}"),
+      again("[]", 5000, "[ns.x]", "{{ ns.x == [ns.x] }}"),
       "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
       "{{ 'x' * 9999999999 }}",
       "{{ 'abc' * 999999999 }}",
@@ -94,8 +94,7 @@ TEST(Jinja, RunawaysAreErrors) {
       "{{ ('a' * 1000000)|replace('a', 'b' * 1000000) }}",
       "{{ ('a' * 1000000).replace('', 'b' * 1000000) }}",
       "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-      "{% set ns = namespace(x=range(3)) %}{% for i in range(100000) %}{% set ns.x = ns.x|map('string') %}{% "
-      "endfor %}{{ ns.x|list }}",
+      again("range(3)", 100000, "ns.x|map('string')", "{{ ns.x|list }}"),
       "{{ ('a,' * 10000000).split(',')|map('upper')|join|length }}{{ 1 / 0 }}",
       "{{ 'a'|indent(99999999) }}",
       "{{ [1]|tojson(indent=99999999) }}",
