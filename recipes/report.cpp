@@ -52,9 +52,16 @@ std::string count_text(const Json& json) {
 
 ReportSection corpus_section(const Json& counts) {
   ReportSection section{"corpus", {{"conversations", "count"}}};
-  const std::pair<const char*, const char*> rows[] = {
-      {"in", "in"},     {"duplicate", "duplicate"}, {"quarantined", "quarantined"}, {"pii", "PII replaced"},
-      {"kept", "kept"}, {"train", "train"},         {"held_out", "held out"},       {"tokens", "tokens"}};
+  const std::pair<const char*, const char*> rows[] = {{"in", "in"},
+                                                      {"duplicate", "duplicate"},
+                                                      {"near_duplicate", "near duplicate"},
+                                                      {"dropped", "dropped"},
+                                                      {"quarantined", "quarantined"},
+                                                      {"pii", "PII replaced"},
+                                                      {"kept", "kept"},
+                                                      {"train", "train"},
+                                                      {"held_out", "held out"},
+                                                      {"tokens", "tokens"}};
   for (const auto& [key, label] : rows)
     if (counts.contains(key)) section.rows.push_back({label, count_text(counts[key])});
   return section;
