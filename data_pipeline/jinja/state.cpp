@@ -39,22 +39,8 @@ void fail_undefined(const Value& v) {
   fail("'", type, " object' has no attribute '", info->name, "'");
 }
 
-bool can_walk(const Value& v) {
-  switch (v.tag) {
-    case Tag::kUndefined:
-    case Tag::kString:
-    case Tag::kList:
-    case Tag::kTuple:
-    case Tag::kDict:
-    case Tag::kView:
-    case Tag::kRange:
-    case Tag::kIterator:
-    case Tag::kLoop:
-      return true;
-    default:
-      return false;
-  }
-}
+// What has a length can be walked, and a generator too.
+bool can_walk(const Value& v) { return v.is(Tag::kIterator) || has_length(v); }
 
 Walk::Walk(State& state, const Value& over) : state_(state), over_(over) {
   switch (over.tag) {
