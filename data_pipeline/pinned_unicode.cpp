@@ -2,15 +2,13 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/edits.h>
-#include <unicode/normalizer2.h>
-#include <unicode/uniset.h>
 
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "data_pipeline/aged_normalizer.h"
 
 namespace decant {
 
@@ -20,28 +18,9 @@ void expect_icu(UErrorCode status) {
   if (U_FAILURE(status)) throw std::logic_error(concat("ICU: ", u_errorName(status)));
 }
 
-class Pinned {
- public:
-  explicit Pinned(PinnedForm form) {
-    UErrorCode status = U_ZERO_ERROR;
-    const icu::Normalizer2* whole = form == PinnedForm::kNFC ? icu::Normalizer2::getNFCInstance(status)
-                                    : form == PinnedForm::kNFKC
-                                        ? icu::Normalizer2::getNFKCInstance(status)
-                                        : icu::Normalizer2::getNFKCCasefoldInstance(status);
-    known_.applyPattern(icu::UnicodeString::fromUTF8("[:age=15.0:]"), status);
-    expect_icu(status);
-    known_.freeze();
-    filtered_ = std::make_unique<icu::FilteredNormalizer2>(*whole, known_);
-  }
-  const icu::Normalizer2& get() const { return *filtered_; }
-
- private:
-  icu::UnicodeSet known_;
-  std::unique_ptr<icu::FilteredNormalizer2> filtered_;
-};
-
 const icu::Normalizer2& pinned(PinnedForm form) {
-  static const Pinned nfc(PinnedForm::kNFC), nfkc(PinnedForm::kNFKC), folded(PinnedForm::kNFKCCasefold);
+  static const AgedNormalizer nfc("nfc", UNORM2_COMPOSE, "15.0"), nfkc("nfkc", UNORM2_COMPOSE, "15.0"),
+      folded("nfkc_cf", UNORM2_COMPOSE, "15.0");
   return (form == PinnedForm::kNFC ? nfc : form == PinnedForm::kNFKC ? nfkc : folded).get();
 }
 

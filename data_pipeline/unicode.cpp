@@ -3,14 +3,12 @@
 #include <emmintrin.h>
 #include <simdjson.h>
 #include <unicode/bytestream.h>
-#include <unicode/normalizer2.h>
-#include <unicode/uniset.h>
 
 #include <bit>
-#include <memory>
 #include <vector>
 
 #include "core/error.h"
+#include "data_pipeline/aged_normalizer.h"
 
 namespace decant {
 
@@ -169,51 +167,19 @@ bool surely_nfc(std::string_view text) {
 
 namespace {
 
-// The crate of Hugging Face tokenizers (unicode-normalization-alignments) knows Unicode 9.0: newer characters
-// neither compose, decompose nor move past others there, and neither do they here.
-class OldNormalizer {
- public:
-  explicit OldNormalizer(NormalForm form) {
-    UErrorCode status = U_ZERO_ERROR;
-    const icu::Normalizer2* whole = nullptr;
-    switch (form) {
-      case NormalForm::kNFC:
-        whole = icu::Normalizer2::getNFCInstance(status);
-        break;
-      case NormalForm::kNFD:
-        whole = icu::Normalizer2::getNFDInstance(status);
-        break;
-      case NormalForm::kNFKC:
-        whole = icu::Normalizer2::getNFKCInstance(status);
-        break;
-      case NormalForm::kNFKD:
-        whole = icu::Normalizer2::getNFKDInstance(status);
-        break;
-    }
-    known_.applyPattern(icu::UnicodeString::fromUTF8("[:age=9.0:]"), status);
-    check(U_SUCCESS(status), "ICU has no Unicode normalisation data: ", u_errorName(status));
-    known_.freeze();
-    filtered_ = std::make_unique<icu::FilteredNormalizer2>(*whole, known_);
-  }
-  const icu::Normalizer2& get() const { return *filtered_; }
-
- private:
-  icu::UnicodeSet known_;
-  std::unique_ptr<icu::FilteredNormalizer2> filtered_;
-};
-
-const icu::Normalizer2* normalizer(NormalForm form) {
-  static const OldNormalizer c(NormalForm::kNFC), d(NormalForm::kNFD), kc(NormalForm::kNFKC),
-      kd(NormalForm::kNFKD);
+// The crate of Hugging Face tokenizers (unicode-normalization-alignments) knows Unicode 9.0.
+const icu::Normalizer2& normalizer(NormalForm form) {
+  static const AgedNormalizer c("nfc", UNORM2_COMPOSE, "9.0"), d("nfc", UNORM2_DECOMPOSE, "9.0"),
+      kc("nfkc", UNORM2_COMPOSE, "9.0"), kd("nfkc", UNORM2_DECOMPOSE, "9.0");
   switch (form) {
     case NormalForm::kNFC:
-      return &c.get();
+      return c.get();
     case NormalForm::kNFD:
-      return &d.get();
+      return d.get();
     case NormalForm::kNFKC:
-      return &kc.get();
+      return kc.get();
     default:
-      return &kd.get();
+      return kd.get();
   }
 }
 
@@ -222,13 +188,13 @@ const icu::Normalizer2* normalizer(NormalForm form) {
 std::string_view normalize(std::string_view text, NormalForm form, std::string& buffer) {
   if (form == NormalForm::kNFC && surely_nfc(text)) return text;
   check(text.size() < (1u << 30), "a text of ", text.size(), " bytes is too long to be normalised at once");
-  const icu::Normalizer2* with = normalizer(form);
+  const icu::Normalizer2& with = normalizer(form);
   const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
   UErrorCode status = U_ZERO_ERROR;
-  if (with->isNormalizedUTF8(piece, status)) return text;
+  if (with.isNormalizedUTF8(piece, status)) return text;
   buffer.clear();
   icu::StringByteSink<std::string> sink(&buffer, piece.length());
-  with->normalizeUTF8(0, piece, sink, nullptr, status);
+  with.normalizeUTF8(0, piece, sink, nullptr, status);
   check(U_SUCCESS(status), "a text could not be normalised: ", u_errorName(status));
   return buffer;
 }
