@@ -17,6 +17,10 @@ void State::grow(Sink& s) {
   s.room = room;
 }
 
+Capture::Capture(State& state) : state_(state), outer_(state.sink) { state_.sink = &sink_; }
+
+Capture::~Capture() { state_.sink = outer_; }
+
 const Str* Capture::text() {
   TextBuilder out(state_.arena);
   for (uint32_t i = 0; i < sink_.count; ++i)

@@ -89,8 +89,9 @@ struct State {
 // Output of what runs while it lives goes into a text of its own.
 class Capture {
  public:
-  explicit Capture(State& state) : state_(state), outer_(state.sink) { state_.sink = &sink_; }
-  ~Capture() { state_.sink = outer_; }
+  explicit Capture(
+      State& state);  // not inline: g++ 12 takes the pointer that the state keeps for a dangling one
+  ~Capture();
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
   const Str* text();

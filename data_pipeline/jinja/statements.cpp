@@ -57,6 +57,14 @@ Value apply_block_filter(const Expression& filter, State& state, Frame& frame, c
   return f.of(state, frame, f.value ? apply_block_filter(*f.value, state, frame, captured) : captured);
 }
 
+// What the statements write, as a text; nothing when a break or continue leaves them.
+Flow capture_all(const Statements& body, State& state, Frame& frame, Value& captured) {
+  Capture capture(state);
+  const Flow flow = run_all(body, state, frame);
+  if (flow == Flow::kOn) captured = text(capture.text());
+  return flow;
+}
+
 }  // namespace
 
 void Target::assign(State& state, Frame& frame, const Value& value) const {
@@ -179,16 +187,10 @@ Flow Assign::run(State& state, Frame& frame) const {
 Flow AssignBlock::run(State& state, Frame& frame) const {
   state.line = line;
   enter(inits, state, frame);
-  const Str* captured;
-  {
-    Capture capture(state);
-    const Flow flow = run_all(body, state, frame);
-    if (flow != Flow::kOn) return flow;
-    captured = capture.text();
-  }
-  Value v = text(captured);
-  if (filter) v = apply_block_filter(*filter, state, frame, v);
-  target.assign(state, frame, v);
+  Value captured;
+  if (const Flow flow = capture_all(body, state, frame, captured); flow != Flow::kOn) return flow;
+  if (filter) captured = apply_block_filter(*filter, state, frame, captured);
+  target.assign(state, frame, captured);
   return Flow::kOn;
 }
 
@@ -222,14 +224,9 @@ Flow GenerationBlock::run(State& state, Frame& frame) const {
 Flow FilterBlock::run(State& state, Frame& frame) const {
   state.line = line;
   enter(inits, state, frame);
-  const Str* captured;
-  {
-    Capture capture(state);
-    const Flow flow = run_all(body, state, frame);
-    if (flow != Flow::kOn) return flow;
-    captured = capture.text();
-  }
-  write_value(state, apply_block_filter(*filter, state, frame, text(captured)));
+  Value captured;
+  if (const Flow flow = capture_all(body, state, frame, captured); flow != Flow::kOn) return flow;
+  write_value(state, apply_block_filter(*filter, state, frame, captured));
   return Flow::kOn;
 }
 
