@@ -13,11 +13,13 @@ namespace {
 
 constexpr size_t kMaxDepth = 256;
 
-// nlohmann's text starts with "[json.exception.parse_error.101] "; the user needs what follows.
+// nlohmann's text starts with "[json.exception.parse_error.101] " and quotes what was read last, which may be
+// a customer's words; position and reason stand between.
 std::string own_words(const Json::exception& e) {
   const std::string what = e.what();
-  const size_t end = what.find("] ");
-  return end == std::string::npos ? what : what.substr(end + 2);
+  const size_t begin = what.find("] ");
+  const std::string words = begin == std::string::npos ? what : what.substr(begin + 2);
+  return words.substr(0, words.find("; last read: "));
 }
 
 // Builds the tree from the parser's events. nlohmann's own builder looks through a whole object for every new
@@ -54,7 +56,10 @@ class Builder {
     key_ = std::move(name);
     return true;
   }
-  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& e) {
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
+    constexpr int kNumberTooLarge = 406;  // its text quotes the number
+    if (e.id == kNumberTooLarge)
+      fail(where_, ": not valid JSON: the number that ends at byte ", position, " is too large for a double");
     fail(where_, ": not valid JSON: ", own_words(e));
   }
 

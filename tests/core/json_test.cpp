@@ -51,6 +51,26 @@ TEST(Json, RefusesWhatIsNotJson) {
   }
 }
 
+// What was read may be a customer's words, and errors go into logs.
+TEST(Json, ErrorsNamePositionAndReasonButQuoteNothing) {
+  for (const char* text : {R"({"name": Zhang-San-13800138000})", R"(["13800138000 Zhang San)",
+                           R"(["Zhang\qSan"])", R"({"a": 1} "Zhang San; expected ]")", "[138001380001e999]",
+                           "[\"Zhang \x01 San\"]", "[\"Zhang \xff San\"]"}) {
+    SCOPED_TRACE(text);
+    try {
+      parse(text);
+      ADD_FAILURE() << "was accepted";
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      EXPECT_EQ(what.find("Zh"), std::string::npos) << what;
+      EXPECT_EQ(what.find("138"), std::string::npos) << what;
+      EXPECT_TRUE(what.find("line 1, column ") != std::string::npos ||
+                  what.find("byte 1") != std::string::npos)
+          << what;
+    }
+  }
+}
+
 TEST(Json, RefusesANulByteWithItsOffset) {
   EXPECT_ERROR(parse(std::string_view("1\0 x", 4)), "x.json: not valid JSON: a NUL byte at offset 1");
 }
