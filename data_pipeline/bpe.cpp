@@ -71,7 +71,12 @@ Bpe::Bpe(BpeModel model)
   const size_t bits = std::bit_ceil(std::max<size_t>(model.merges.size() * 8, 64));
   filter_.resize(bits / 64);
   filter_shift_ = 64 - std::countr_zero(bits);
+  constexpr size_t kAhead = 12;  // every merge lies somewhere else in memory
   for (size_t rank = 0; rank < model.merges.size(); ++rank) {
+    if (rank + kAhead < model.merges.size()) {
+      const BpeMerge& later = model.merges[rank + kAhead];
+      __builtin_prefetch(&merges_[pair_hash(later.left, later.right) & (merges_.size() - 1)], 1);
+    }
     const BpeMerge& merge = model.merges[rank];
     const uint64_t pair = uint64_t{merge.left} << 32 | merge.right;
     const uint64_t hash = pair_hash(merge.left, merge.right);

@@ -92,7 +92,7 @@ class ByteLevelTokenizer final : public Tokenizer {
 
   // As Hugging Face's ByteLevel decoder: a token of the byte alphabet is bytes, any other is its own text.
   std::string decode(const std::vector<int64_t>& ids, bool skip_special) const override {
-    std::string text;
+    std::string text, bytes;
     for (const int64_t id : ids) {
       const auto token = static_cast<uint32_t>(id);
       const bool of_bytes = id >= 0 && id < vocab_size() && bpe_.tokens().has(token);
@@ -104,7 +104,7 @@ class ByteLevelTokenizer final : public Tokenizer {
         text += bpe_.tokens().bytes(token);
       } else {
         const std::string_view written = others_.bytes(token);
-        text += byte_level_bytes(written).value_or(std::string(written));
+        text += byte_level_bytes(written, bytes) ? std::string_view(bytes) : written;
       }
     }
     return text;
@@ -114,8 +114,8 @@ class ByteLevelTokenizer final : public Tokenizer {
 
   std::optional<int64_t> id_of(std::string_view token) const override {
     int64_t id = others_.find(token);
-    if (id < 0)
-      if (const auto bytes = byte_level_bytes(token)) id = bpe_.tokens().find(*bytes);
+    std::string bytes;
+    if (id < 0 && byte_level_bytes(token, bytes)) id = bpe_.tokens().find(bytes);
     if (id < 0) return std::nullopt;
     return id;
   }
@@ -186,17 +186,17 @@ std::string byte_level_text(std::string_view bytes) {
   return text;
 }
 
-std::optional<std::string> byte_level_bytes(std::string_view text) {
+bool byte_level_bytes(std::string_view text, std::string& bytes) {
   const auto& byte_of = alphabet().byte;
-  std::string bytes(text.size(), '\0');
-  size_t size = 0;
+  bytes.resize(text.size());
+  char* out = bytes.data();
   for (const char *p = text.data(), *end = p + text.size(); p != end;) {
     const uint32_t c = next_code_point(p);
-    if (c >= byte_of.size() || byte_of[c] < 0) return std::nullopt;
-    bytes[size++] = static_cast<char>(byte_of[c]);
+    if (c >= byte_of.size() || byte_of[c] < 0) return false;
+    *out++ = static_cast<char>(byte_of[c]);
   }
-  bytes.resize(size);
-  return bytes;
+  bytes.resize(static_cast<size_t>(out - bytes.data()));
+  return true;
 }
 
 std::unique_ptr<Tokenizer> make_byte_level_tokenizer(ByteLevelParts parts) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +25,9 @@ struct ByteLevelParts {
 
 std::unique_ptr<Tokenizer> make_byte_level_tokenizer(ByteLevelParts parts);
 
-// GPT-2's alphabet, in which vocabularies write bytes: the text of one byte, and the bytes of a text (none
-// when a character is not of the alphabet).
+// GPT-2's alphabet, in which vocabularies write bytes: the text of bytes, and the bytes of a text (false when
+// a character is not of the alphabet).
 std::string byte_level_text(std::string_view bytes);
-std::optional<std::string> byte_level_bytes(std::string_view text);
+bool byte_level_bytes(std::string_view text, std::string& bytes);
 
 }  // namespace decant

@@ -239,15 +239,35 @@ void check_post_processor(const Part& part, int depth) {
 }
 
 // The id of a token as the file writes it.
+int64_t id_in_vocabulary(const ByteLevelParts& parts, std::string_view text, std::string& buffer) {
+  return byte_level_bytes(text, buffer) && !buffer.empty() ? parts.bpe.tokens.find(buffer)
+                                                           : parts.other_tokens.find(text);
+}
+
 int64_t id_in_vocabulary(const ByteLevelParts& parts, std::string_view text) {
-  const auto bytes = byte_level_bytes(text);
-  return bytes && !bytes->empty() ? parts.bpe.tokens.find(*bytes) : parts.other_tokens.find(text);
+  std::string buffer;
+  return id_in_vocabulary(parts, text, buffer);
+}
+
+// The token of two joined ones, -1 when there is none. Vocabularies are written in the order of their merges,
+// several merges of one token in a row, so that most are `last` or the one after it.
+int64_t joined_id(const TokenTable& tokens, uint32_t left, uint32_t right, int64_t last,
+                  std::string& buffer) {
+  const std::string_view first = tokens.bytes(left), second = tokens.bytes(right);
+  for (int64_t id = std::max<int64_t>(last, 0); id <= last + 1; ++id) {
+    if (!tokens.has(static_cast<uint32_t>(id))) continue;
+    const std::string_view bytes = tokens.bytes(static_cast<uint32_t>(id));
+    if (bytes.size() == first.size() + second.size() && bytes.starts_with(first) && bytes.ends_with(second))
+      return id;
+  }
+  return tokens.find(buffer.assign(first).append(second));
 }
 
 void read_merges(const Part& part, ByteLevelParts& parts) {
   const array merges = part.as_array();
-  std::string joined;
+  std::string buffer;
   size_t rank = 0;
+  int64_t last = -1;
   parts.bpe.merges.reserve(merges.size());
   for (const element merge : merges) {
     std::string_view left, right;
@@ -264,18 +284,16 @@ void read_merges(const Part& part, ByteLevelParts& parts) {
     }
     if (left.empty() || right.empty()) fail(here(), ": an empty token cannot be merged");
     const auto id_of = [&](std::string_view token) {
-      const int64_t id = id_in_vocabulary(parts, token);
+      const int64_t id = id_in_vocabulary(parts, token, buffer);
       if (id < 0) fail(here(), ": '", token, "' is not in the vocabulary");
       return static_cast<uint32_t>(id);
     };
     const uint32_t left_id = id_of(left), right_id = id_of(right);
     const TokenTable& tokens = parts.bpe.tokens;
     int64_t id = -1;
-    if (tokens.has(left_id) && tokens.has(right_id)) {
-      joined.assign(tokens.bytes(left_id)).append(tokens.bytes(right_id));
-      id = tokens.find(joined);
-    }
-    if (id < 0) id = id_of(joined.assign(left).append(right));
+    if (tokens.has(left_id) && tokens.has(right_id)) id = joined_id(tokens, left_id, right_id, last, buffer);
+    if (id < 0) id = id_of(std::string(left).append(right));
+    last = id;
     parts.bpe.merges.push_back({left_id, right_id, static_cast<uint32_t>(id)});
     ++rank;
   }
@@ -310,16 +328,16 @@ void read_model(const Part& model, ByteLevelParts& parts) {
   const object entries = vocab.as_object();
   const size_t count = entries.size();  // simdjson saturates it at 2^24 - 1
   parts.bpe.tokens.reserve(count, count * 8);
+  std::string bytes;
   for (const auto& [token, value] : entries) {
     uint64_t number = 0;
     if (value.get(number) != simdjson::SUCCESS || number >= kMaxId)
       fail(vocab.where, ": the id of '", token, "' must be a number from 0 to ", kMaxId - 1);
     const auto id = static_cast<uint32_t>(number);
-    const auto bytes = byte_level_bytes(token);
-    const bool of_bytes = bytes && !bytes->empty();
+    const bool of_bytes = byte_level_bytes(token, bytes) && !bytes.empty();
     TokenTable& table = of_bytes ? parts.bpe.tokens : parts.other_tokens;
     const TokenTable& other = of_bytes ? parts.other_tokens : parts.bpe.tokens;
-    if (other.has(id) || !table.add(of_bytes ? std::string_view(*bytes) : token, id)) {
+    if (other.has(id) || !table.add(of_bytes ? std::string_view(bytes) : token, id)) {
       if (id_in_vocabulary(parts, token) >= 0) fail(vocab.where, ": the token '", token, "' stands twice");
       fail(vocab.where, ": the id ", id, " is given twice (the second time to '", token, "')");
     }

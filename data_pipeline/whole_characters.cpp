@@ -59,24 +59,39 @@ void exclude(const Neighbours& all, uint32_t token, uint32_t rank, uint64_t& byt
 
 WholeCharacters::WholeCharacters(const TokenTable& tokens, const std::vector<BpeMerge>& merges)
     : places_(kEnd), characters_(1) {
+  // What most merges need of their tokens, close together: they name them in no order.
+  constexpr uint8_t kThere = 1, kTailFirst = 2, kCharacterEnds = 4, kByteOfMany = 8, kShort = 16;
+  std::vector<uint8_t> traits(tokens.end_id());
+  for (uint32_t id = 0; id < tokens.end_id(); ++id) {
+    if (!tokens.has(id)) continue;
+    const std::string_view bytes = tokens.bytes(id);
+    traits[id] = kThere;
+    if (bytes.empty()) continue;
+    traits[id] |= (is_tail(bytes.front()) ? kTailFirst : 0) | (ends_character(bytes) ? kCharacterEnds : 0) |
+                  (static_cast<unsigned char>(bytes.front()) >= 0x80 ? kByteOfMany : 0) |
+                  (bytes.size() <= 2 ? kShort : 0);
+  }
   std::vector<uint32_t> first_use(tokens.end_id(), kNone);
   Neighbours before, after;
   std::unordered_map<uint64_t, std::pair<uint32_t, uint32_t>>
       inside;  // rank and id of pairs within a character
   for (size_t i = 0; i < merges.size(); ++i) {
     const auto& [left, right, joined] = merges[i];
-    if (!tokens.has(left) || !tokens.has(right) || !tokens.has(joined)) continue;
+    if (std::max({left, right, joined}) >= traits.size()) continue;
+    const uint8_t first = traits[left], second = traits[right];
+    if ((first & second & traits[joined] & kThere) == 0) continue;
     const auto rank = static_cast<uint32_t>(i);
     first_use[left] = std::min(first_use[left], rank);
     first_use[right] = std::min(first_use[right], rank);
-    const std::string_view first = tokens.bytes(left), second = tokens.bytes(right);
-    if (is_tail(second.front())) {
-      if (first.size() + second.size() <= 3) inside[uint64_t{left} << 32 | right] = {rank, joined};
-    } else if (ends_character(first)) {
+    if ((second & kTailFirst) != 0) {
+      if ((first & second & kShort) != 0 && tokens.bytes(left).size() + tokens.bytes(right).size() <= 3)
+        inside[uint64_t{left} << 32 | right] = {rank, joined};
+    } else if ((first & kCharacterEnds) != 0) {
       // Of tokens that are a part of a character: its first bytes, its last bytes.
-      if (second.size() <= 2 && static_cast<unsigned char>(second.front()) >= 0x80)
-        note(before, right, rank, first.back());
-      if (first.size() <= 2 && is_tail(first.front())) note(after, left, rank, second.front());
+      if ((second & kShort) != 0 && (second & kByteOfMany) != 0)
+        note(before, right, rank, tokens.bytes(left).back());
+      if ((first & kShort) != 0 && (first & kTailFirst) != 0)
+        note(after, left, rank, tokens.bytes(right).front());
     }
   }
   for (uint32_t id = 0; id < tokens.end_id(); ++id) {
