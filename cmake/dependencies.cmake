@@ -34,9 +34,8 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(simdjson REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
-if(DECANT_PARQUET)  # not in Debian 12; Apache Arrow's own packages have both
-  find_package(Arrow REQUIRED)
-  find_package(Parquet REQUIRED)
+if(DECANT_PARQUET OR DECANT_TESTS)  # not in Debian 12
+  include(arrow)
 endif()
 
 # libtorch with its include folders marked as system ones: our warnings are not for its headers.

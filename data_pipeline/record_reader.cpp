@@ -134,7 +134,8 @@ std::unique_ptr<RecordReader> open_records(const InputFile& file) {
 #else
     fail(file.name,
          ": this build does not read Parquet; build decant with -DDECANT_PARQUET=ON where Apache Arrow's "
-         "C++ libraries (libarrow-dev, libparquet-dev) are installed, or convert the file to JSON lines");
+         "C++ libraries (libarrow-dev, libparquet-dev) or the Python package pyarrow are installed, or "
+         "convert the file to JSON lines");
 #endif
   } else {
     DecodedText decoded =

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
-#          croissant SCRATCH DEPS PROGRAM RECIPES
+#          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -37,5 +37,12 @@ case $step in
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     rm -rf "$releases"
     exec "$python" "$here/croissant_test.py" "$4" "$5" "$releases"
+    ;;
+  parquet)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    rm -rf "$releases"
+    exec "$python" "$here/parquet_test.py" "$4" "$releases"
     ;;
 esac
