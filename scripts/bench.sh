@@ -12,6 +12,9 @@ cd "$(dirname "$0")/.."
 # environment that scripts/bench_peers.txt describes; the second word is the program of tests/bench that it runs.
 readonly data_sections=(
   "tokenizer tokenizer_bench"
+  "language attributes_bench"
+  "pii pii_bench"
+  "templates template_bench"
 )
 
 deps=${DECANT_DEPS:-$HOME/.cache/decant}

@@ -1,15 +1,16 @@
 // Speed of find_pii on one thread, and what it finds: usage: pii_bench [--list] FILE... Each line is a text.
-// Prints
-// {"mb_per_second" (user time), "bytes", "found": {kind: n}}; --list prints kind, score and span, a line
-// each.
+// Prints {"mb_per_second" (user time), "bytes", "found": {kind: n}}; --list prints kind, score and span, a
+// line each. pii_bench --spans FILE: each line is a JSON string; prints [[kind, text], ...] for each.
 #include <sys/resource.h>
 
 #include <cstdio>
 #include <exception>
+#include <fstream>
 #include <string>
 #include <string_view>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "data_pipeline/pii.h"
 
 namespace {
@@ -20,9 +21,25 @@ double user_seconds() {
   return static_cast<double>(usage.ru_utime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec);
 }
 
+void print_spans(const char* path) {
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    const auto text = decant::parse_json(line, path).get<std::string>();
+    decant::Json spans = decant::Json::array();
+    for (const auto& span : decant::find_pii(text))
+      spans.push_back(
+          {std::string(decant::pii_kind_name(span.kind)), text.substr(span.begin, span.end - span.begin)});
+    std::printf("%s\n", spans.dump().c_str());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
+  if (argc == 3 && std::string_view(argv[1]) == "--spans") {
+    print_spans(argv[2]);
+    return 0;
+  }
   const bool list = argc > 1 && std::string_view(argv[1]) == "--list";
   decant::PiiCounts counts;
   size_t bytes = 0;

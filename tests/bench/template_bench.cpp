@@ -1,12 +1,13 @@
 // Chat-template renderings a second on one thread, loss spans and pieces included: usage: template_bench
 // FOLDER [SECONDS]. FOLDER holds the templates of the conformance set. Prints {"renders_per_second":
-// {template: n}, "bytes": {template: n}}, in CPU time.
+// {template: n}, "bytes": {template: n}, "sha256": {template: hex}}, in CPU time.
 #include <cstdio>
 #include <ctime>
 #include <exception>
 #include <string>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/json.h"
 #include "data_pipeline/chat_template.h"
 
@@ -64,6 +65,7 @@ int main(int argc, char** argv) try {
     if (spans != renders * 3) throw std::runtime_error("spans are missing");
     out["renders_per_second"][name] = static_cast<double>(renders) / used;
     out["bytes"][name] = bytes / renders;
+    out["sha256"][name] = decant::sha256_hex(chat->render(kMessages, options).text);
   }
   std::printf("%s\n", out.dump().c_str());
   return 0;

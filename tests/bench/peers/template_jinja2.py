@@ -1,7 +1,8 @@
 """jinja2 in transformers' environment, and apply_chat_template's rendering around it, on the same conversation as `template_bench`.
 
-usage: template_jinja2.py FOLDER [SECONDS]; prints {"renders_per_second": {template: n}, "transformers": {template: n}, "bytes": {...}}
+usage: template_jinja2.py FOLDER [SECONDS]; prints {"renders_per_second": {template: n}, "transformers": {template: n}, "bytes": {...}, "sha256": {...}}
 """
+import hashlib
 import json
 import os
 import sys
@@ -32,7 +33,7 @@ def rate(render, seconds):
 
 def main():
     folder, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.5
-    out = {"renders_per_second": {}, "transformers": {}, "bytes": {}}
+    out = {"renders_per_second": {}, "transformers": {}, "bytes": {}, "sha256": {}}
     for name in ("Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "deepseek-ai-DeepSeek-V3.1", "trl-qwen3_training"):
         text = open(os.path.join(folder, name + ".jinja"), encoding="utf-8").read()
         compiled = _compile_jinja_template(text)
@@ -40,6 +41,7 @@ def main():
         out["renders_per_second"][name] = rate(plain, seconds)
         out["transformers"][name] = rate(lambda: render_jinja_template([MESSAGES], chat_template=text, **TOKENS), seconds)
         out["bytes"][name] = len(plain().encode())
+        out["sha256"][name] = hashlib.sha256(plain().encode()).hexdigest()
     print(json.dumps(out))
 
 
