@@ -25,7 +25,8 @@ std::vector<Parameter*> slot_parameters(Decoder& model, int64_t slot);
 void set_slot_rows(Decoder& model, int64_t slot, int64_t begin, int64_t end);
 
 // While it lives the place's adapter is the model's only one and holds for all rows: what is made for one
-// adapter (collect_adapter, generation, evaluation) works on it. Nothing may be attached or cleared meanwhile.
+// adapter (collect_adapter, generation, evaluation) works on it. Nothing may be attached or cleared
+// meanwhile.
 class SoleAdapter {
  public:
   SoleAdapter(Decoder& model, int64_t slot);

@@ -20,8 +20,8 @@ namespace {
 struct Active {
   size_t member = 0;
   std::unique_ptr<TrainingRun> run;
-  size_t next = 0;          // micro-batch of its step in progress
-  int64_t deficit = 0;      // tokens that it may take
+  size_t next = 0;      // micro-batch of its step in progress
+  int64_t deficit = 0;  // tokens that it may take
   bool in_pass = false;
 
   const Batch& batch() const { return run->micro_batches().at(next); }
@@ -134,7 +134,8 @@ class Group {
       if (!slots_[slot]) continue;
       Active& active = *slots_[slot];
       const int64_t size = active.batch().size();
-      active.deficit = std::min(active.deficit + config_.tokens_per_pass, std::max(largest, config_.tokens_per_pass));
+      active.deficit =
+          std::min(active.deficit + config_.tokens_per_pass, std::max(largest, config_.tokens_per_pass));
       if (active.deficit < size || (!chosen.empty() && tokens + size > config_.tokens_per_pass)) continue;
       active.deficit -= size;
       active.in_pass = true;
@@ -210,7 +211,8 @@ class Group {
         ++left;
       }
     fail_try_again("train: stopped by ", number == SIGINT ? "SIGINT" : "SIGTERM", " with ", left, " of ",
-                   members_.size(), " trainings unfinished; those that had begun are saved, the same command ",
+                   members_.size(),
+                   " trainings unfinished; those that had begun are saved, the same command ",
                    "goes on from there");
   }
 
@@ -227,14 +229,19 @@ class Group {
 
 }  // namespace
 
+void GroupConfig::validate(const Place& place) const {
+  check(slots >= 0 && slots <= 4096, place("slots"), ": must lie in 0 .. 4096, found ", slots);
+  check(tokens_per_pass >= 1 && tokens_per_pass <= 1 << 24, place("tokens_per_pass"),
+        ": must lie in 1 .. 16777216, found ", tokens_per_pass);
+}
+
 std::vector<ObjectiveResult> next_token_losses(Decoder& model, const Batch& pass,
                                                const std::vector<GroupSegment>& segments,
                                                const at::Tensor& hidden) {
   const Targets targets = next_token_targets(pass);
   std::vector<HeadSegment> parts;
   for (const auto& one : segments) parts.push_back({one.begin, one.end, one.scale});
-  auto losses =
-      segmented_cross_entropy(hidden, model.head(), targets.targets, targets.weights, parts, true);
+  auto losses = segmented_cross_entropy(hidden, model.head(), targets.targets, targets.weights, parts, true);
   std::vector<ObjectiveResult> results(losses.size());
   for (size_t i = 0; i < losses.size(); ++i) results[i].loss = std::move(losses[i]);
   return results;
@@ -246,15 +253,14 @@ GroupObjective each_segment(Objective objective) {
                                             const at::Tensor& hidden) {
     std::vector<ObjectiveResult> results;
     for (const auto& one : segments)
-      results.push_back(
-          objective(model, *one.batch, hidden.slice(0, one.begin, one.end), one.scale, true));
+      results.push_back(objective(model, *one.batch, hidden.slice(0, one.begin, one.end), one.scale, true));
     return results;
   };
 }
 
 std::vector<GroupOutcome> train_grouped(const GroupedBase& base, const std::vector<GroupMember>& members,
                                         const GroupObjective& objective, const GroupConfig& config) {
-  check(config.slots >= 1 && config.tokens_per_pass >= 1, "train: a group needs a slot and a token a pass");
+  TORCH_INTERNAL_ASSERT(config.slots >= 1 && config.tokens_per_pass >= 1);
   if (members.empty()) return {};
   return Group(base, members, objective, config).run();
 }

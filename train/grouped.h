@@ -1,11 +1,12 @@
-// Many trainings over one frozen base in one process: the base is held once, its matrix products run once over
-// the rows of all tenants, everything else is each tenant's own (adapter, optimizer, schedule, clipping, data
-// order, metrics, checkpoints). What a tenant's training computes is bit for bit what train() computes for it
-// alone, whoever else takes part: every product runs in panels of one size, in which a row's bits depend on
-// nothing around it, and every sum over tokens runs over the tenant's own rows in their own order (DESIGN 5).
+// Many trainings over one frozen base in one process: the base is held once, its matrix products run once
+// over the rows of all tenants, everything else is each tenant's own (adapter, optimizer, schedule, clipping,
+// data order, metrics, checkpoints). What a tenant's training computes is bit for bit what train() computes
+// for it alone, whoever else takes part: every product runs in panels of one size, in which a row's bits
+// depend on nothing around it, and every sum over tokens runs over the tenant's own rows in their own order
+// (DESIGN 5).
 //
-// The idea of one base under many adapters: mLoRA (Ye et al., arXiv 2312.02515), LoRAFusion (arXiv 2510.00206).
-// The order of turns: deficit round robin (Shreedhar and Varghese, SIGCOMM 1995).
+// The idea of one base under many adapters: mLoRA (Ye et al., arXiv 2312.02515), LoRAFusion (arXiv
+// 2510.00206). The order of turns: deficit round robin (Shreedhar and Varghese, SIGCOMM 1995).
 #pragma once
 
 #include <cstdint>
@@ -22,25 +23,36 @@ namespace decant {
 
 // One training among others.
 struct GroupMember {
-  std::string name;                                     // begins its messages
-  std::function<StepBatches()> batches;                 // opened when its turn comes; an Error quarantines it
+  std::string name;                      // begins its messages
+  std::function<StepBatches()> batches;  // opened when its turn comes; an Error quarantines it
   TrainConfig config;
-  std::filesystem::path folder;                         // as for train()
-  std::function<std::vector<Parameter*>(int64_t slot)> attach;  // hangs its adapter on the base at a free slot
-  std::function<void(int64_t slot, const TrainResult&)> finish;  // saves the adapter; it is taken off afterwards
+  std::filesystem::path folder;  // as for train()
+  std::function<std::vector<Parameter*>(int64_t slot)>
+      attach;  // hangs its adapter on the base at a free slot
+  std::function<void(int64_t slot, const TrainResult&)>
+      finish;  // saves the adapter; it is taken off afterwards
 };
 
 // How the base's places are used. None of it changes a bit of any member's result.
 struct GroupConfig {
-  int64_t slots = 8;              // members that train at one time; the others wait for a free place
-  int64_t tokens_per_pass = 512;  // rows of one forward and backward, if no micro-batch alone has more
+  int64_t slots = 0;
+  int64_t tokens_per_pass = 512;
+
+  static void visit(auto& c, auto&& field) {
+    field("slots", c.slots,
+          "adapters that train at one time, the others wait for a free place; 0: as many as memory holds");
+    field("tokens_per_pass", c.tokens_per_pass,
+          "rows of different adapters that one forward and backward takes together");
+  }
+  void validate(const Place& place) const;
 };
 
 // The base with `slots` places for adapters. lora/tenant_slots.h makes these.
 struct GroupedBase {
   Decoder* model = nullptr;
-  std::function<void(int64_t slot, int64_t begin, int64_t end)> set_rows;  // rows of the next pass: [begin, end)
-  std::function<void(int64_t slot)> clear;                                 // takes the slot's adapter off
+  std::function<void(int64_t slot, int64_t begin, int64_t end)>
+      set_rows;                             // rows of the next pass: [begin, end)
+  std::function<void(int64_t slot)> clear;  // takes the slot's adapter off
 };
 
 struct GroupSegment {

@@ -4,8 +4,8 @@
 //
 //   while (!run.finished()) {
 //     run.begin_step();
-//     for (const Batch& batch : run.micro_batches()) { ... forward, loss(run.scale()), run.add(...), backward }
-//     run.end_step();
+//     for (const Batch& batch : run.micro_batches()) { ... forward, loss(run.scale()), run.add(...), backward
+//     } run.end_step();
 //   }
 #pragma once
 

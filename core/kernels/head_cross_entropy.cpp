@@ -116,8 +116,7 @@ void walk_cross_entropy(const at::Tensor& hidden, const Parameter& head, const a
       of_row.push_back(weight.data_ptr<float>()[row[i]]);
       factors.push_back(of_row.back() * scale_of(row[i]));
     }
-    const auto log_p =
-        chunk_log_probabilities(logits, rows, target, d_hidden.defined() ? &factors : nullptr);
+    const auto log_p = chunk_log_probabilities(logits, rows, target, d_hidden.defined() ? &factors : nullptr);
     for (size_t i = 0; i < log_p.size(); ++i) add(row[i], of_row[i] * log_p[i]);
     if (!d_hidden.defined()) return;
     d_hidden.index_copy_(0, rows, linear_input_grad(logits, head.value));

@@ -1,7 +1,5 @@
 // Many tenants on one base: what each gets is what it gets alone, bit for bit, whoever else takes part and
 // whatever becomes of them.
-#include "train/grouped.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +12,7 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 #include "tests/train/tiny_training.h"
+#include "train/grouped.h"
 
 namespace decant {
 namespace {
@@ -94,13 +93,14 @@ struct Change {
   std::function<GroupObjective()> objective = [] { return GroupObjective(next_token_losses); };
 };
 
-std::vector<GroupOutcome> train_together(const std::vector<Tenant>& all, Dtype dtype, const GroupConfig& config,
-                                         const fs::path& folder, const Change& change = {}) {
+std::vector<GroupOutcome> train_together(const std::vector<Tenant>& all, Dtype dtype,
+                                         const GroupConfig& config, const fs::path& folder,
+                                         const Change& change = {}) {
   Decoder model = base(dtype);
   open_slots(model, config.slots);
-  GroupedBase grouped{&model,
-                      [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
-                      [&](int64_t slot) { clear_slot(model, slot); }};
+  GroupedBase grouped{
+      &model, [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
+      [&](int64_t slot) { clear_slot(model, slot); }};
   std::vector<GroupMember> members;
   for (const auto& tenant : all) {
     GroupMember m;
@@ -153,7 +153,8 @@ TEST_P(Grouped, EachTenantGetsTheBytesThatItGetsAlone) {
   }
   EXPECT_EQ(cases, 5);
   // The comparison can fail: tenants differ from each other.
-  EXPECT_NE(read_file(folder / "alone/tenant-0/metrics.jsonl"), read_file(folder / "alone/tenant-1/metrics.jsonl"));
+  EXPECT_NE(read_file(folder / "alone/tenant-0/metrics.jsonl"),
+            read_file(folder / "alone/tenant-1/metrics.jsonl"));
 }
 
 TEST_P(Grouped, ASegmentAtATimeGivesTheSameBytesAsTheSharedHead) {
@@ -213,7 +214,8 @@ TEST_P(Grouped, BadDataQuarantinesItsTenantAlone) {
   EXPECT_EQ(outcomes[0].reason, "tenant-0/shard-000.h5: is damaged");
   EXPECT_NE(outcomes[2].reason.find("token id 64 is outside the model's vocabulary of 64"), std::string::npos)
       << outcomes[2].reason;
-  EXPECT_NE(outcomes[4].reason.find("tenant-4: step 1: no token of its"), std::string::npos) << outcomes[4].reason;
+  EXPECT_NE(outcomes[4].reason.find("tenant-4: step 1: no token of its"), std::string::npos)
+      << outcomes[4].reason;
   for (const size_t i : {1U, 3U}) {
     ASSERT_TRUE(outcomes[i].result) << outcomes[i].reason;
     expect_same_files(folder / "alone", folder / "together", all[i].name);
@@ -266,8 +268,8 @@ TEST(GroupedTraining, RefusesAMemberThatTrainsTheBase) {
   m.config = test::tiny_config();
   m.folder = folder;
   m.attach = [&](int64_t) { return model.parameters(); };
-  const auto outcomes = train_grouped({&model, [](int64_t, int64_t, int64_t) {}, [](int64_t) {}}, {m},
-                                      next_token_losses, {});
+  const auto outcomes =
+      train_grouped({&model, [](int64_t, int64_t, int64_t) {}, [](int64_t) {}}, {m}, next_token_losses, {});
   ASSERT_EQ(outcomes.size(), 1U);
   EXPECT_NE(outcomes[0].reason.find("is a weight of the base"), std::string::npos) << outcomes[0].reason;
 }
