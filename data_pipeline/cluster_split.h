@@ -88,8 +88,8 @@ class SplitLedger {
 struct SplitDocument {
   std::string id;                     // the cluster of a document without clusters is its own id
   std::string customer;               // empty: none
-  double customer_rank = -1;          // split_rank() of the customer where `customer` only stands for it
   std::vector<std::string> clusters;  // roots of near-duplicates, as document ids
+  double customer_rank = -1;          // split_rank() of the customer where `customer` only stands for it
 };
 
 struct SplitCounts {

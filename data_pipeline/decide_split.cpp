@@ -75,7 +75,7 @@ Json decide_split(const CorpusConfig& config, const StoreReader& store,
       const auto earlier = earlier_keepers.find(i);
       const uint64_t keeper = last_keeper(decisions, i);
       if (earlier != earlier_keepers.end()) {
-        month.documents.push_back({id, "", -1, {id, earlier->second}});
+        month.documents.push_back({id, "", {id, earlier->second}});
         month.index.push_back(kNoDocument);
       } else if (keeper != kNoDocument && decisions.kept(keeper)) {
         members[keeper].push_back(std::move(id));
