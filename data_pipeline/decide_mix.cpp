@@ -1,6 +1,7 @@
 #include "data_pipeline/decide_mix.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -138,8 +139,14 @@ class MonthMix {
     return document;
   }
 
+  // Facts are read only where they count.
+  void each(const StoreReader& store, const std::function<void(uint64_t, const StoredFacts&)>& work) const {
+    if (!canned_.empty()) return store.each_facts(work);
+    store.each_row([&](uint64_t i, const StoreRow& row) { work(i, StoredFacts{row, {}, {}, {}}); });
+  }
+
   void add_month() {
-    store_.each_facts([&](uint64_t i, const StoredFacts& facts) {
+    each(store_, [&](uint64_t i, const StoredFacts& facts) {
       if (!decisions_.kept(i)) return;
       if (earlier_.size() > 0) {
         seen_.insert(facts.row.id_key);
@@ -154,7 +161,7 @@ class MonthMix {
   void add_earlier(size_t c) {
     const EarlierCorpus& corpus = earlier_[c];
     const Json& inputs = corpus.store->facts().at("inputs");
-    corpus.store->each_facts([&](uint64_t i, const StoredFacts& facts) {
+    each(*corpus.store, [&](uint64_t i, const StoredFacts& facts) {
       const StoreRow& row = facts.row;
       if (corpus.decisions[i].fate != Fate::kTrain) return;
       const auto skip = [&](const char* reason) { ++skipped_[reason]; };

@@ -1,8 +1,7 @@
 #include "data_pipeline/decide_split.h"
 
-#include <vector>
-
 #include "core/error.h"
+#include "data_pipeline/split.h"
 
 namespace decant {
 namespace fs = std::filesystem;
@@ -13,6 +12,9 @@ struct Month {
   std::vector<SplitDocument> documents;
   std::vector<uint64_t> index;  // in the store; kNoDocument: it is not kept, and only shares a side
 };
+
+// A customer's name in the ledger's keys.
+std::string customer_text(uint64_t hash) { return std::to_string(hash); }
 
 // The document that stays in the end: a keeper may itself have been removed in favour of another.
 uint64_t last_keeper(const Decisions& decisions, uint64_t document) {
@@ -30,7 +32,7 @@ SplitConfig split_config(const CorpusConfig& config) {
 SplitDocument split_document(const StoreRow& row, std::string id) {
   SplitDocument document;
   if (row.customer_hash != 0) {
-    document.customer = std::to_string(row.customer_hash);
+    document.customer = customer_text(row.customer_hash);
     document.customer_rank = row.split_rank;
   }
   document.id = std::move(id);
@@ -57,7 +59,17 @@ void SplitLedgers::save() const {
   if (!are_kept()) return;
   fs::create_directories(folder_);
   for (const auto& [tenant, ledger] : ledgers_)
-    if (ledger.size() > 0) ledger.save(path(tenant));
+    if (ledger.size() > 0 || fs::exists(path(tenant))) ledger.save(path(tenant));
+}
+
+int64_t SplitLedgers::erase(const std::string& tenant, const std::vector<std::string>& customers,
+                            const std::vector<std::string>& ids) {
+  SplitLedger& ledger = of(tenant);
+  int64_t erased = 0;
+  for (const std::string& customer : customers)
+    erased += ledger.erase_customer(customer_text(customer_hash(tenant, customer))) ? 1 : 0;
+  for (const std::string& id : ids) erased += ledger.erase_document(id) ? 1 : 0;
+  return erased;
 }
 
 Json decide_split(const CorpusConfig& config, const StoreReader& store,

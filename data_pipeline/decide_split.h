@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/json.h"
 #include "data_pipeline/cluster_split.h"
@@ -33,6 +34,10 @@ class SplitLedgers {
   bool are_kept() const { return !folder_.empty(); }
   SplitLedger& of(const std::string& tenant);  // read when it is first asked for
   void save() const;
+  // Forgets customers (in clean text: normalize_text) and documents of a tenant. Returns how many keys were
+  // there.
+  int64_t erase(const std::string& tenant, const std::vector<std::string>& customers,
+                const std::vector<std::string>& ids);
 
  private:
   std::filesystem::path path(const std::string& tenant) const;
