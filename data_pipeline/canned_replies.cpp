@@ -27,13 +27,16 @@ void CannedRepliesConfig::validate(const Place& place) const {
 }
 
 std::vector<ReplyKey> reply_keys(const Conversation& conversation) {
+  // Only the key of the text counts: a text shorter than a shingle is one, which costs nothing to make.
+  static const ShingleConfig kFold = {
+      .words = int64_t{1} << 40, .characters = int64_t{1} << 40, .mask_digits = 1};
+  thread_local Shingler shingler(kFold);
   std::vector<ReplyKey> keys;
-  ShingleConfig fold;
-  fold.mask_digits = 1;
   for (size_t turn = 0; turn < conversation.messages.size(); ++turn) {
     const Message& message = conversation.messages[turn];
     if (message.role != "assistant" || !message.tool_calls.is_null()) continue;
-    const std::string key = matching_key(message.content, fold);
+    (void)shingler.shingles(message.content);
+    const std::string_view key = shingler.key();
     if (key.empty()) continue;
     keys.push_back({xxh3_64(key, 1), xxh3_64(key, 2), static_cast<uint32_t>(turn)});
   }
