@@ -18,6 +18,7 @@
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
 #include "data_pipeline/make_documents.h"
+#include "data_pipeline/mix.h"
 #include "data_pipeline/normalize.h"
 #include "data_pipeline/pii.h"
 #include "data_pipeline/record_parser.h"
@@ -30,7 +31,7 @@ namespace fs = std::filesystem;
 namespace {
 
 static_assert(kPiiKinds <= kStorePiiKinds);
-constexpr int64_t kStoreVersion = 1;  // of what this file does to a record
+constexpr int64_t kStoreVersion = 2;  // of what this file does to a record
 constexpr size_t kMaxQuarantinedBytes = size_t{1} << 20;
 constexpr const char* kPublicPiiKey = "decant: a public key, surrogates can be recomputed";
 
@@ -55,6 +56,14 @@ PiiCounts replace_people(Conversation& c, const std::string& key) {
 
 uint16_t month_of(const std::string& period) {
   return static_cast<uint16_t>(12 * std::stoi(period.substr(0, 4)) + std::stoi(period.substr(5, 2)) - 1);
+}
+
+// A month that a record's meta says; 0 where it says none.
+uint16_t month_in_meta(const Json& meta, const char* name) {
+  if (!meta.is_object() || !meta.contains(name) || !meta[name].is_string()) return 0;
+  const auto text = meta[name].get<std::string>();
+  if (!is_period(text)) return 0;
+  return static_cast<uint16_t>(std::min(month_number(text), int32_t{UINT16_MAX}));  // 9999-12: for ever
 }
 
 // One record to what the store keeps of it: a document for each of its conversations, or one that says why
@@ -112,7 +121,12 @@ class RecordWorker {
     c.customer = normalize_text(c.customer);
     out.row.period = month_of(c.period);
     out.row.id_key = store_key_of(c.tenant, c.id);
-    if (!c.customer.empty()) out.row.customer_key = customer_tag(key_, c.tenant, c.customer);
+    if (!c.customer.empty()) {
+      out.row.customer_key = customer_tag(key_, c.tenant, c.customer);
+      out.row.customer_hash = customer_hash(c.tenant, c.customer);
+    }
+    out.row.valid_from = month_in_meta(c.meta, "valid_from");
+    out.row.valid_until = month_in_meta(c.meta, "valid_until");
     Cleaned cleaned = clean_conversation(c, normalizer_);
     out.row.merged = static_cast<uint32_t>(cleaned.merged);
     out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);
@@ -132,6 +146,7 @@ class RecordWorker {
       for (size_t k = 0; k < kPiiKinds; ++k) out.row.pii[k] = static_cast<uint32_t>(counts.of[k]);
     }
     append_attributes_row(attributes, out.attributes);
+    out.replies = reply_keys(c);
     if (config_.duplicates.near) sketch(c, tools, out);
     if (index_ != nullptr) {
       std::vector<std::string_view> texts;
@@ -280,13 +295,14 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
                             "\nchunk ", job.limits.chunk_bytes, " block ", job.limits.block_bytes, "\n");
   text += job.tokenizer->sha256() + "\n" + job.chat_template->sha256() + "\n";
   // Not the key of the surrogates, but a digest that does not give it away.
-  if (config.replace_pii) text += sha256_hex("decant pii key " + sha256_hex(corpus_secret(config))) + "\n";
+  if (config.replace_pii) text += surrogates_sha256(config) + "\n";
   for (const fs::path& file : evaluation_files(config, job.base_folder)) text += digest_path(file) + "\n";
   for (const InputFile& input : job.files) {
     const std::string digest = digest_path(input.path);
     text += digest + " " + input.name + "\n";
     input_list.push_back({{"name", input.name}, {"sha256", digest}, {"bytes", fs::file_size(input.path)}});
     if (!input.source->license.empty()) input_list.back()["license"] = input.source->license;
+    input_list.back()["source"] = input.source->shown_name();
   }
   return sha256_hex(text);
 }
@@ -296,6 +312,10 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
 std::string corpus_secret(const CorpusConfig& config) {
   const char* key = std::getenv(config.pii_key_env.c_str());
   return key != nullptr && *key != '\0' ? key : kPublicPiiKey;
+}
+
+std::string surrogates_sha256(const CorpusConfig& config) {
+  return sha256_hex("decant pii key " + sha256_hex(corpus_secret(config)));
 }
 
 std::string build_store(const CorpusConfig& config, const CorpusJob& job, const fs::path& folder) {
@@ -339,6 +359,10 @@ std::string build_store(const CorpusConfig& config, const CorpusJob& job, const 
   fill_store(config, job, writer);
   Json facts;
   facts["key"] = key;
+  facts["period"] = job.period;
+  facts["tokenizer_sha256"] = job.tokenizer->sha256();
+  facts["template_sha256"] = job.chat_template->sha256();
+  facts["surrogates_sha256"] = surrogates_sha256(config);
   facts["erasure_sha256"] = sha256_hex(erasure_json(job.erasure).dump());
   facts["inputs"] = std::move(input_list);
   writer.finish(std::move(facts));

@@ -16,6 +16,9 @@ namespace decant {
 // The secret of the surrogates and of customer tags: from the environment, or a public one.
 std::string corpus_secret(const CorpusConfig& config);
 
+// A digest that tells one secret from another and does not give it away.
+std::string surrogates_sha256(const CorpusConfig& config);
+
 // How much is worked on together. Part of the store's key, but the corpus does not depend on it.
 struct StoreLimits {
   uint64_t chunk_bytes = uint64_t{256} << 10;  // of input, by one thread

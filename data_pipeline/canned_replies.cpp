@@ -26,22 +26,33 @@ void CannedRepliesConfig::validate(const Place& place) const {
   check(most >= 0, place("most"), ": must not be negative, found ", most);
 }
 
-size_t CannedReplies::add(const Conversation& conversation) {
-  check(conversations_ < std::numeric_limits<uint32_t>::max(), "canned replies: too many conversations");
-  ShingleConfig fold;
-  fold.mask_digits = 1;
+std::vector<ReplyKey> reply_keys(const Conversation& conversation) {
+  // Only the key of the text counts: a text shorter than a shingle is one, which costs nothing to make.
+  static const ShingleConfig kFold = {
+      .words = int64_t{1} << 40, .characters = int64_t{1} << 40, .mask_digits = 1};
+  thread_local Shingler shingler(kFold);
+  std::vector<ReplyKey> keys;
   for (size_t turn = 0; turn < conversation.messages.size(); ++turn) {
     const Message& message = conversation.messages[turn];
     if (message.role != "assistant" || !message.tool_calls.is_null()) continue;
-    const std::string key = matching_key(message.content, fold);
+    (void)shingler.shingles(message.content);
+    const std::string_view key = shingler.key();
     if (key.empty()) continue;
+    keys.push_back({xxh3_64(key, 1), xxh3_64(key, 2), static_cast<uint32_t>(turn)});
+  }
+  return keys;
+}
+
+size_t CannedReplies::add(std::string_view id, std::span<const ReplyKey> keys) {
+  check(conversations_ < std::numeric_limits<uint32_t>::max(), "canned replies: too many conversations");
+  for (const ReplyKey& key : keys) {
     Occurrence o{};
-    o.high = xxh3_64(key, 1);
-    o.low = xxh3_64(key, 2);
-    o.id_hash = xxh3_64(conversation.id);
-    o.rank = xxh3_64(concat(config_.salt, '\0', hex_of(o.high, o.low), '\0', turn, '\0', conversation.id));
+    o.high = key.high;
+    o.low = key.low;
+    o.id_hash = xxh3_64(id);
+    o.rank = xxh3_64(concat(config_.salt, '\0', hex_of(o.high, o.low), '\0', key.turn, '\0', id));
     o.conversation = conversations_;
-    o.turn = static_cast<uint32_t>(turn);
+    o.turn = key.turn;
     occurrences_.push_back(o);
   }
   return conversations_++;

@@ -52,13 +52,22 @@ struct CannedRepliesResult {
   std::vector<CannedReply> replies;  // by falling count, then id
 };
 
+// What an assistant turn is compared by. Trivially copyable, written as it is.
+struct ReplyKey {
+  uint64_t high = 0, low = 0;
+  uint32_t turn = 0, padding = 0;
+};
+
+// Of the assistant turns with text and without tool calls, in order.
+std::vector<ReplyKey> reply_keys(const Conversation& conversation);
+
 class CannedReplies {
  public:
   explicit CannedReplies(const CannedRepliesConfig& config) : config_(config) {}
 
-  // Returns the conversation's number: 0, 1, 2, ... Looks at assistant turns with text and without tool
-  // calls. Conversations of one id are one.
-  size_t add(const Conversation& conversation);
+  // Returns the conversation's number: 0, 1, 2, ... Conversations of one id are one.
+  size_t add(const Conversation& conversation) { return add(conversation.id, reply_keys(conversation)); }
+  size_t add(std::string_view id, std::span<const ReplyKey> keys);
   CannedRepliesResult resolve();
 
  private:

@@ -41,7 +41,16 @@ struct Key {
   uint64_t hash;
   bool customer;
   const std::string* text;
+  double rank;  // as split.h has it; below 0: not known yet
 };
+
+bool is_held_out(const Key& key, const SplitConfig& config, const std::string& tenant) {
+  const std::string none;
+  const double rank = key.rank >= 0 ? key.rank
+                                    : split_rank(config.salt, tenant, key.customer ? *key.text : none,
+                                                 key.customer ? none : *key.text);
+  return rank < config.held_out_fraction;
+}
 
 class UnionFind {
  public:
@@ -71,21 +80,21 @@ MonthKeys month_keys(const std::vector<SplitDocument>& documents, const SplitLed
   std::unordered_map<uint64_t, uint32_t> index;
   for (size_t i = 0; i < documents.size(); ++i) {
     const SplitDocument& document = documents[i];
-    const auto add = [&](char kind, const std::string& text) {
+    const auto add = [&](char kind, const std::string& text, double rank) {
       const uint64_t hash = split_key(ledger.salt(), ledger.tenant(), kind, text);
       const auto [place, added] = index.try_emplace(hash, static_cast<uint32_t>(month.keys.size()));
-      if (added) month.keys.push_back({hash, kind == kCustomer, &text});
+      if (added) month.keys.push_back({hash, kind == kCustomer, &text, rank});
       auto& own = month.of_document[i];
       if (std::find(own.begin(), own.end(), place->second) == own.end()) own.push_back(place->second);
     };
-    if (!document.customer.empty()) add(kCustomer, document.customer);
-    for (const std::string& cluster : document.clusters) add(kCluster, cluster);
-    if (document.clusters.empty()) add(kCluster, document.id);
+    if (!document.customer.empty()) add(kCustomer, document.customer, document.customer_rank);
+    for (const std::string& cluster : document.clusters) add(kCluster, cluster, -1);
+    if (document.clusters.empty()) add(kCluster, document.id, -1);
   }
   return month;
 }
 
-// A component without a key in the ledger: the side of its canonical key.
+// The side of keys that hang together and are all new: that of the canonical one.
 Side new_side(const std::vector<uint32_t>& members, const std::vector<Key>& keys, const SplitConfig& config,
               const std::string& tenant) {
   const Key* canonical = nullptr;
@@ -95,10 +104,7 @@ Side new_side(const std::vector<uint32_t>& members, const std::vector<Key>& keys
         (key.customer == canonical->customer && key.hash < canonical->hash))
       canonical = &key;
   }
-  const std::string none;
-  const bool held = is_held_out(config.salt, tenant, canonical->customer ? *canonical->text : none,
-                                canonical->customer ? none : *canonical->text, config.held_out_fraction);
-  return held ? Side::kHeldOut : Side::kTrain;
+  return is_held_out(*canonical, config, tenant) ? Side::kHeldOut : Side::kTrain;
 }
 
 }  // namespace
@@ -197,6 +203,22 @@ SplitLedger SplitLedger::load(const std::filesystem::path& path, const std::stri
     last = key;
   }
   return ledger;
+}
+
+bool may_be_trained_on(const SplitDocument& document, const SplitConfig& config, const SplitLedger& ledger) {
+  const std::vector<SplitDocument> alone = {document};  // keys point into it
+  const MonthKeys own = month_keys(alone, ledger);
+  bool known = false;
+  for (const Key& key : own.keys) {
+    Side side{};
+    if (!ledger.find(key.hash, side)) continue;
+    if (side == Side::kHeldOut) return false;
+    known = true;
+  }
+  if (known) return true;
+  std::vector<uint32_t> all(own.keys.size());
+  std::iota(all.begin(), all.end(), 0U);
+  return new_side(all, own.keys, config, ledger.tenant()) == Side::kTrain;
 }
 
 std::vector<Side> split_month(const std::vector<SplitDocument>& documents, const SplitConfig& config,

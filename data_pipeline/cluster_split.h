@@ -89,6 +89,7 @@ struct SplitDocument {
   std::string id;                     // the cluster of a document without clusters is its own id
   std::string customer;               // empty: none
   std::vector<std::string> clusters;  // roots of near-duplicates, as document ids
+  double customer_rank = -1;          // split_rank() of the customer where `customer` only stands for it
 };
 
 struct SplitCounts {
@@ -98,6 +99,10 @@ struct SplitCounts {
 };
 
 inline constexpr int64_t kSmallComponent = 50;
+
+// Of a document of another month, whether it may be trained on beside the ledger's: none of its keys is held
+// out, and where the ledger has none of them, is_held_out() says so. The ledger is not changed.
+bool may_be_trained_on(const SplitDocument& document, const SplitConfig& config, const SplitLedger& ledger);
 
 // The side of each document, in their order; the month's new keys are added to `ledger`.
 std::vector<Side> split_month(const std::vector<SplitDocument>& documents, const SplitConfig& config,

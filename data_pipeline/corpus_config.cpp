@@ -8,10 +8,16 @@ namespace {
 
 // Read by decide.cpp and write_corpus.cpp only. A setting that is not named here is taken to change the
 // store.
-const std::vector<std::string> kDecidedLater = {"inputs", "max_bad_fraction", "held_out_fraction",
-                                                "filter", "duplicates",       "contract"};
+const std::vector<std::string> kDecidedLater = {"inputs",  "max_bad_fraction", "held_out_fraction", "split",
+                                                "filter",  "duplicates",       "canned_replies",    "mix",
+                                                "contract"};
 
 }  // namespace
+
+void SplitSettings::validate(const Place& place) const {
+  check(max_held_out_component > 0 && max_held_out_component <= 1, place("max_held_out_component"),
+        ": must be above 0 and at most 1, found ", max_held_out_component);
+}
 
 void CorpusConfig::validate(const Place& place) const {
   check(!inputs.empty() || !sources.empty(), place("inputs"),
@@ -22,6 +28,7 @@ void CorpusConfig::validate(const Place& place) const {
         ": must be 2 to 1048576, found ", sequence_length);
   check(held_out_fraction >= 0 && held_out_fraction < 1, place("held_out_fraction"),
         ": must be at least 0 and less than 1, found ", held_out_fraction);
+  if (mix.replay_from.empty()) check_mix_sources(mix, source_names(*this), place("mix"));
   check(template_name == "model" || template_name == "plain", place("template"),
         ": must be model or plain, found '", template_name, "'");
   check(!pii_key_env.empty() && pii_key_env.find('=') == std::string::npos, place("pii_key_env"),
@@ -41,6 +48,13 @@ std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::files
   if (!config.inputs.empty()) sources.emplace_back().paths = config.inputs;
   sources.insert(sources.end(), config.sources.begin(), config.sources.end());
   return expand_sources(sources, base_folder);
+}
+
+std::vector<std::string> source_names(const CorpusConfig& config) {
+  std::vector<std::string> names;
+  if (!config.inputs.empty()) names.push_back(SourceConfig{}.shown_name());
+  for (const SourceConfig& source : config.sources) names.push_back(source.shown_name());
+  return names;
 }
 
 std::string store_settings(const CorpusConfig& config) {

@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data_pipeline/canned_replies.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/contract.h"
 #include "data_pipeline/decontaminate.h"
 #include "data_pipeline/filter_rules.h"
 #include "data_pipeline/inputs.h"
+#include "data_pipeline/mix.h"
 #include "data_pipeline/near_duplicates.h"
 #include "data_pipeline/normalize_config.h"
 #include "data_pipeline/source_config.h"
@@ -48,6 +50,23 @@ struct DuplicatesConfig {
   }
 };
 
+struct SplitSettings {
+  std::string ledger;
+  double max_held_out_component = 0.05;
+
+  static void visit(auto& c, auto&& field) {
+    field("ledger", c.ledger,
+          "folder that remembers on which side every customer and document is, so that none changes it in a "
+          "later "
+          "month; beside duplicates.index, say. Empty: by hash alone");
+    field("max_held_out_component", c.max_held_out_component,
+          "customers that hang together through shared documents and have more than this share of the "
+          "month's are "
+          "trained on");
+  }
+  void validate(const Place& place) const;
+};
+
 struct CorpusConfig {
   std::vector<std::string> inputs;
   std::vector<SourceConfig> sources;
@@ -55,6 +74,7 @@ struct CorpusConfig {
   int64_t sequence_length = 512;
   double held_out_fraction = 0.1;
   std::string split_salt = "decant";
+  SplitSettings split;
   NormalizeConfig normalize;
   TooLong too_long = TooLong::kQuarantine;
   std::string template_name = "model";
@@ -64,6 +84,8 @@ struct CorpusConfig {
   FilterConfig filter;
   DuplicatesConfig duplicates;
   DecontaminateConfig decontaminate;
+  CannedRepliesConfig canned_replies;
+  MixConfig mix;
   ContractConfig contract;
 
   static void visit(auto& c, auto&& field) {
@@ -75,7 +97,9 @@ struct CorpusConfig {
           "tokens of a packed row; a longer document is treated as too_long says");
     field("held_out_fraction", c.held_out_fraction,
           "of the customers, by hash: their conversations are never trained on");
-    field("split_salt", c.split_salt, "changes which customers are held out");
+    field("split_salt", c.split_salt,
+          "changes which customers are held out; one with a ledger must stay as it is");
+    field("split", c.split, "how sides are kept from month to month");
     field("normalize", c.normalize, "what is removed from people's texts beyond invisible characters");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
@@ -89,6 +113,9 @@ struct CorpusConfig {
     field("filter", c.filter, "which documents are left out for what they look like");
     field("duplicates", c.duplicates, "which documents are left out for being like another");
     field("decontaminate", c.decontaminate, "evaluation sets that must not be learned from");
+    field("canned_replies", c.canned_replies,
+          "answers that are the same in many conversations are learned from a few times only");
+    field("mix", c.mix, "how often sources are seen, caps, replay of earlier months, what is withdrawn");
     field("contract", c.contract,
           "what must hold before anything is trained; a broken bound is exit status 3");
   }
@@ -100,6 +127,9 @@ RenderOptions render_options(const CorpusConfig& config, const Conversation& con
 
 // The files of `inputs` and then of `sources`.
 std::vector<InputFile> corpus_files(const CorpusConfig& config, const std::filesystem::path& base_folder);
+
+// What reports, and `mix.sources`, call them.
+std::vector<std::string> source_names(const CorpusConfig& config);
 
 // The files of the evaluation sets.
 std::vector<std::filesystem::path> evaluation_files(const CorpusConfig& config,

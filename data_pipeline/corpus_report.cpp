@@ -126,13 +126,55 @@ std::string counts_table(const Json& counts) {
   return out + "</table>\n";
 }
 
+std::string row_of(std::initializer_list<Json> cells) {
+  std::string out = "<tr>";
+  for (const Json& cell : cells)
+    out += concat(cell.is_number() ? "<td class=\"n\">" : "<td>", escape(number(cell)), "</td>");
+  return out + "</tr>\n";
+}
+
+// What is trained on, source by source.
+std::string mix_table(const Json& counts) {
+  std::string out =
+      "<table><tr><th>tenant</th><th>source</th><th>documents</th><th>copies</th><th>tokens</th>"
+      "<th>replayed documents</th><th>replayed share of tokens</th></tr>\n";
+  const Json& mix = counts.at("mix");
+  const auto line = [](const std::string& tenant, const std::string& source, const Json& of) {
+    const double tokens = of.at("tokens").get<double>();
+    return row_of({tenant, source, of.at("documents"), of.at("copies"), of.at("tokens"),
+                   of.at("replayed_documents"),
+                   tokens == 0 ? 0.0 : of.at("replayed_tokens").get<double>() / tokens});
+  };
+  for (const auto& [tenant, of] : mix.at("tenants").items()) {
+    for (const auto& [source, amount] : of.at("sources").items()) out += line(tenant, source, amount);
+    if (of.at("sources").size() > 1) out += line(tenant, "all", of);
+  }
+  out += "</table>\n";
+  if (!mix.at("replay_left_out").empty())
+    out += bars("not replayed, by reason", mix["replay_left_out"], true);
+  return out;
+}
+
+std::string canned_table(const Json& counts) {
+  std::string out;
+  for (const auto& [tenant, of] : counts.at("canned_replies").items())
+    for (const Json& reply : of.at("list"))
+      out += row_of({tenant, reply.at("reply"), reply.at("conversations"), reply.at("count"),
+                     reply.at("muted"), reply.at("document")});
+  if (out.empty()) return out;
+  return "<h3>Canned replies</h3>\n<table><tr><th>tenant</th><th>reply</th><th>conversations</th>"
+         "<th>occurrences</th><th>without weight</th><th>for instance in</th></tr>\n" +
+         out + "</table>\n";
+}
+
 // Tokens one by one, darker green for more weight; tokens that hold parts of one character stay together.
-std::string coloured(const StoredDocument& document, const Tokenizer& tokenizer) {
+std::string coloured(const CorpusDocuments& documents, uint64_t index, const Tokenizer& tokenizer) {
+  const StoredDocument document = documents.get(index);
   const StoreRow& row = document.row();
   const size_t shown = std::min<size_t>(row.tokens, kShownTokens);
   std::vector<uint32_t> tokens(row.tokens);
   std::vector<uint8_t> weights(row.tokens);
-  document.copy_tokens(0, row.tokens, tokens.data(), weights.data());
+  documents.copy_tokens(index, document, 0, row.tokens, tokens.data(), weights.data());
   std::string out;
   std::vector<int64_t> open;
   uint8_t weight = 0;
@@ -157,12 +199,13 @@ std::string coloured(const StoredDocument& document, const Tokenizer& tokenizer)
 }  // namespace
 
 std::string corpus_report(const std::string& title, const Json& counts, const Json& contract,
-                          const StoreReader& store, const Tokenizer& tokenizer) {
+                          const CorpusDocuments& documents, const Tokenizer& tokenizer) {
   std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" +
                     escape(title) + "</title>\n<style>" + kStyle + "</style></head><body>\n<h1>" +
                     escape(title) + "</h1>\n";
   out += "<h2>Contract</h2>\n" + checks_table(contract.at("checks"));
   out += "<h2>Counts</h2>\n" + counts_table(counts);
+  out += "<h2>Mix</h2>\n" + mix_table(counts) + canned_table(counts);
   const Json& d = contract.at("distributions");
   out += "<h2>Distributions</h2>\n";
   out += bars("language of kept documents", d.at("language"), true);
@@ -179,10 +222,13 @@ std::string corpus_report(const std::string& title, const Json& counts, const Js
   }
   out += "<h2>Sampled documents</h2>\n<p>Green tokens are under loss, the darker the more.</p>\n";
   for (const Json& index : contract.at("samples")) {
-    const StoredDocument document = store.get(index.get<uint64_t>());
-    out += concat("<div>", escape(document.id()), " (", escape(store.name(document.row().tenant)), ", ",
-                  document.row().tokens, " tokens, ", document.row().target_tokens,
-                  " under loss)</div>\n<div class=\"doc\">", coloured(document, tokenizer), "</div>\n");
+    const auto i = index.get<uint64_t>();
+    const StoredDocument document = documents.get(i);
+    const StoreRow& row = document.row();
+    const MutedDocument* muted = documents.muted(i);
+    out += concat("<div>", escape(document.id()), " (", escape(documents.store().name(row.tenant)), ", ",
+                  row.tokens, " tokens, ", muted == nullptr ? row.target_tokens : muted->target_tokens,
+                  " under loss)</div>\n<div class=\"doc\">", coloured(documents, i, tokenizer), "</div>\n");
   }
   return out + "</body></html>\n";
 }

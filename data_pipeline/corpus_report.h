@@ -5,12 +5,12 @@
 #include <string>
 
 #include "core/json.h"
-#include "data_pipeline/corpus_store.h"
+#include "data_pipeline/corpus_documents.h"
 #include "data_pipeline/tokenizer.h"
 
 namespace decant {
 
 std::string corpus_report(const std::string& title, const Json& counts, const Json& contract,
-                          const StoreReader& store, const Tokenizer& tokenizer);
+                          const CorpusDocuments& documents, const Tokenizer& tokenizer);
 
 }  // namespace decant

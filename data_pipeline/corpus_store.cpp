@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'d', 'e', 'c', 'a', 'n', 't', 'S', 'T'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kMaxOpenFiles = 64;
 constexpr size_t kRowsAtOnce = 4096;
 
@@ -101,7 +101,7 @@ uint64_t bytes_of_document(const StoreRow& row) {
 
 uint64_t bytes_of_facts(const StoreRow& row) {
   return uint64_t{row.id_bytes} + row.attribute_bytes + uint64_t{4} * row.band_keys +
-         sizeof(NgramHit) * uint64_t{row.hits};
+         sizeof(NgramHit) * uint64_t{row.hits} + sizeof(ReplyKey) * uint64_t{row.replies};
 }
 
 StoredFacts facts_of(const StoreRow& row, std::string_view facts) {
@@ -118,8 +118,9 @@ uint32_t narrow(uint64_t size) {
 }  // namespace
 
 const char* stage_name(Stage stage) {
-  constexpr std::array<const char*, 10> kNames = {"read",   "normalize",     "pii", "render", "deduplicate",
-                                                  "filter", "decontaminate", "mix", "pack",   "erase"};
+  constexpr std::array<const char*, 11> kNames = {"read",        "normalize", "pii",           "render",
+                                                  "deduplicate", "filter",    "decontaminate", "split",
+                                                  "mix",         "pack",      "erase"};
   return kNames.at(static_cast<size_t>(stage));
 }
 
@@ -151,10 +152,12 @@ void StoreChunk::add(const StoredRecord& r) {
   row.attribute_bytes = narrow(r.attributes.size());
   row.band_keys = narrow(r.band_keys.size());
   row.hits = narrow(r.hits.size());
+  row.replies = narrow(r.replies.size());
   row.facts = facts.size();
   facts.append(r.id).append(r.attributes);
   facts += bytes_of(r.band_keys.data(), r.band_keys.size());
   facts += bytes_of(r.hits.data(), r.hits.size());
+  facts += bytes_of(r.replies.data(), r.replies.size());
   row.longest_part =
       r.part_tokens.empty() ? 0 : *std::max_element(r.part_tokens.begin(), r.part_tokens.end());
   data.append(r.id).append(r.json).append(r.text).append(r.record);
@@ -344,8 +347,11 @@ StoreReader::StoreReader(const fs::path& folder) {
   }
 }
 
-StoreReader::~StoreReader() {
+StoreReader::~StoreReader() { close_files(); }
+
+void StoreReader::close_files() const {
   for (const auto& [block, file] : open_files_) ::close(file);
+  open_files_.clear();
 }
 
 int StoreReader::open(size_t block) const {
@@ -414,16 +420,25 @@ void StoreReader::each_facts(const std::function<void(uint64_t, const StoredFact
 
 std::vector<uint32_t> StoredFacts::band_keys() const {
   std::vector<uint32_t> keys(row.band_keys);
-  std::memcpy(keys.data(), keys_and_hits.data(), keys.size() * sizeof(uint32_t));
+  std::memcpy(keys.data(), keys_hits_replies.data(), keys.size() * sizeof(uint32_t));
   return keys;
 }
 
 DocumentScan StoredFacts::hits() const {
   DocumentScan scan(row.hits);
   if (row.hits > 0)
-    std::memcpy(scan.data(), keys_and_hits.data() + row.band_keys * sizeof(uint32_t),
+    std::memcpy(scan.data(), keys_hits_replies.data() + row.band_keys * sizeof(uint32_t),
                 scan.size() * sizeof(NgramHit));
   return scan;
+}
+
+std::vector<ReplyKey> StoredFacts::replies() const {
+  std::vector<ReplyKey> keys(row.replies);
+  if (row.replies > 0)
+    std::memcpy(keys.data(),
+                keys_hits_replies.data() + row.band_keys * sizeof(uint32_t) + row.hits * sizeof(NgramHit),
+                keys.size() * sizeof(ReplyKey));
+  return keys;
 }
 
 void StoreReader::each(const std::function<void(uint64_t, const StoredDocument&)>& work) const {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "data_pipeline/canned_replies.h"
 #include "data_pipeline/decontaminate.h"
 
 namespace decant {
@@ -36,6 +37,7 @@ enum class Stage : uint8_t {
   kDeduplicate,
   kFilter,
   kDecontaminate,
+  kSplit,
   kMix,
   kPack,
   kErase
@@ -47,6 +49,7 @@ struct StoreRow {
   std::array<uint64_t, 2> content_key{};   // equal for exact duplicates of a tenant
   std::array<uint64_t, 2> id_key{};        // of tenant and id
   std::array<uint64_t, 2> customer_key{};  // customer_tag of erasure.h; 0 where there is none
+  uint64_t customer_hash = 0;              // the same whatever the secret of customer_key; 0: there is none
   double split_rank = 0;                   // in [0, 1): held out where it is less than the fraction
   uint64_t byte_offset = 0, line = 0;      // of the record in its file
   uint64_t facts = 0, data = 0;            // offsets in the block's
@@ -58,15 +61,16 @@ struct StoreRow {
   uint32_t tokens = 0, target_tokens = 0, target_bytes = 0;  // of all parts
   uint32_t longest_part = 0;                                 // tokens
   uint32_t messages = 0, merged = 0, trimmed = 0;
-  uint32_t attribute_bytes = 0, band_keys = 0, shingles = 0, hits = 0;  // of the facts
-  uint32_t content_bytes = 0;      // of all messages' text; of the record where it was too large to keep
-  uint16_t period = 0;             // 12 * year + month - 1
-  Stage stage = Stage::kRead;      // of the reason
-  uint8_t record_cut = 0;          // 1: it was too large
-  std::array<char, 4> language{};  // ISO 639-1, padded with NUL
+  uint32_t attribute_bytes = 0, band_keys = 0, shingles = 0, hits = 0, replies = 0;  // of the facts
+  uint32_t content_bytes = 0;  // of all messages' text; of the record where it was too large to keep
+  uint16_t period = 0;         // 12 * year + month - 1
+  uint16_t valid_from = 0, valid_until = 0;    // months likewise, of its meta; 0: no limit
+  Stage stage = Stage::kRead;                  // of the reason
+  uint8_t record_cut = 0;                      // 1: it was too large
+  std::array<char, 4> language{};              // ISO 639-1, padded with NUL
   std::array<uint32_t, kStorePiiKinds> pii{};  // replaced, by kind
 };
-static_assert(sizeof(StoreRow) == 312);  // no holes: every byte is written
+static_assert(sizeof(StoreRow) == 328);  // no holes: every byte is written
 
 // One record on its way into the store. Of the row, what strings and vectors say is filled in by add().
 struct StoredRecord {
@@ -76,6 +80,7 @@ struct StoredRecord {
   std::string attributes;
   std::vector<uint32_t> band_keys;
   DocumentScan hits;
+  std::vector<ReplyKey> replies;
   std::vector<uint32_t> part_tokens, tokens;
   std::vector<uint8_t> loss_weight;
 };
@@ -84,10 +89,11 @@ struct StoredRecord {
 struct StoredFacts {
   const StoreRow& row;
   std::string_view id, attributes;
-  std::string_view keys_and_hits;
+  std::string_view keys_hits_replies;
 
   std::vector<uint32_t> band_keys() const;
   DocumentScan hits() const;
+  std::vector<ReplyKey> replies() const;
 };
 
 // What id_key is made by.
@@ -181,6 +187,8 @@ class StoreReader {
   void each(const std::function<void(uint64_t index, const StoredDocument&)>& work) const;
   // One document; neighbours are cheapest in rising order.
   StoredDocument get(uint64_t index) const;
+  // Files that were opened for reading stay open, some dozens of them, until the end or this call.
+  void close_files() const;
 
  private:
   struct Block {

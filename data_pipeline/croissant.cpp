@@ -13,8 +13,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kOutputs[] = {"conversations",    "shards",           "decisions.bin", "ledger.sqlite",
-                                    "quarantine.jsonl", "duplicates.jsonl", "dropped.jsonl", "contract.json"};
+constexpr const char* kOutputs[] = {
+    "conversations",    "shards",        "decisions.bin",        "ledger.sqlite", "quarantine.jsonl",
+    "duplicates.jsonl", "dropped.jsonl", "canned_replies.jsonl", "contract.json"};
 
 // Small and large files by relative path, sorted.
 Json digests_below(const fs::path& folder) {
@@ -111,7 +112,7 @@ Json record_set(const std::string& name, const std::string& file) {
 }  // namespace
 
 Json corpus_lineage(const CorpusConfig& config, const CorpusJob& job, const StoreReader& store,
-                    const fs::path& folder) {
+                    const EarlierCorpora& earlier, const fs::path& folder) {
   Json lineage;
   lineage["tool"] = "decant " DECANT_VERSION;
   lineage["period"] = job.period;
@@ -121,6 +122,7 @@ Json corpus_lineage(const CorpusConfig& config, const CorpusJob& job, const Stor
   lineage["template_sha256"] = job.chat_template->sha256();
   lineage["store"] = {{"key", store.facts().at("key")},
                       {"blocks_sha256", sha256_hex(store.facts().at("blocks").dump())}};
+  if (earlier.size() > 0) lineage["replayed_from"] = earlier.lineage();
   lineage["outputs"] = digests_below(folder);
   lineage["sha256"] = sha256_hex(lineage.dump());
   return lineage;

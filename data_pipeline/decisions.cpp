@@ -10,6 +10,9 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "data_pipeline/attributes.h"
+#include "data_pipeline/decide_mix.h"
+#include "data_pipeline/decide_replies.h"
+#include "data_pipeline/decide_split.h"
 #include "data_pipeline/duplicate_index.h"
 #include "data_pipeline/filter_rules.h"
 #include "data_pipeline/make_documents.h"
@@ -43,8 +46,14 @@ std::vector<uint32_t> file_ranks(const Json& inputs) {
 
 class Decider {
  public:
-  Decider(const CorpusConfig& config, const CorpusJob& job, const StoreReader& store, const fs::path& scratch)
-      : config_(config), job_(job), store_(store), scratch_(scratch) {}
+  Decider(const CorpusConfig& config, const CorpusJob& job, const StoreReader& store,
+          const EarlierCorpora& earlier, const fs::path& scratch)
+      : config_(config),
+        job_(job),
+        store_(store),
+        earlier_(earlier),
+        scratch_(scratch),
+        out_(store.documents()) {}
 
   Decisions decide() {
     read_rows();
@@ -54,30 +63,32 @@ class Decider {
     filter_documents();
     mark_contaminated();
     if (config_.duplicates.near) mark_near_duplicates();
-    split();
+    SplitLedgers ledgers(config_, job_.base_folder);
+    Json& summary = out_.summary();
+    summary["split"] = decide_split(config_, store_, earlier_keepers_, ledgers, out_);
+    ledgers.save();
+    withdraw(config_, job_, store_, out_);
+    summary["canned_replies"] = decide_replies(config_, job_, store_, out_);
+    summary["mix"] = decide_mix(config_, job_, store_, earlier_, ledgers, out_);
     return std::move(out_);
   }
 
  private:
-  uint16_t name(const std::string& reason) {
-    auto& names = out_.reasons_;
-    auto found = std::find(names.begin() + 1, names.end(), reason);
-    if (found == names.end()) found = names.insert(names.end(), reason);
-    if (names.size() > UINT16_MAX) throw std::logic_error("decisions: too many reasons");
-    return static_cast<uint16_t>(found - names.begin());
-  }
-
   void quarantine(uint64_t document, Stage stage, const std::string& reason) {
-    out_.rows_[document] = {Fate::kQuarantined, stage, name(reason)};
+    out_.leave_out(document, Fate::kQuarantined, stage, reason);
   }
 
-  void drop(uint64_t document, Stage stage, const std::string& reason) {
-    out_.rows_[document] = {Fate::kDropped, stage, name(reason)};
+  void drop(uint64_t document, Stage stage, const std::string& reason, std::string detail = {}) {
+    out_.leave_out(document, Fate::kDropped, stage, reason, std::move(detail));
+  }
+
+  void duplicate(uint64_t document, uint64_t keeper, const std::string& reason, std::string detail = {}) {
+    out_.leave_out(document, Fate::kDuplicate, Stage::kDeduplicate, reason, std::move(detail));
+    out_.at(document).kept_instead = keeper;
   }
 
   void read_rows() {
     const auto ranks = file_ranks(store_.facts().at("inputs"));
-    out_.rows_.resize(store_.documents());
     compared_.reserve(store_.documents());
     store_.each_row([&](uint64_t i, const StoreRow& row) {
       compared_.push_back({row.content_key, row.id_key, row.byte_offset, ranks.at(row.file), row.period});
@@ -124,8 +135,7 @@ class Decider {
         const auto oldest = std::min(end, other([&](uint64_t d) { return c[d].period; }));
         const uint64_t keeper = first_by_id(begin, oldest);
         for (auto it = begin; it != end; ++it)
-          if (*it != keeper)
-            out_.rows_[*it] = {Fate::kDuplicate, Stage::kDeduplicate, name("exact"), 0, keeper};
+          if (*it != keeper) duplicate(*it, keeper, "exact");
       }
       begin = end;
     }
@@ -173,11 +183,10 @@ class Decider {
       const Contamination found = index->judge(scan, counts);
       if (!found.contaminated) continue;
       const ContaminationMatch& match = found.matches.front();
-      drop(document, Stage::kDecontaminate, "contaminated:" + match.set);
-      out_.details_[document] =
-          concat("message ", match.text, ", bytes ", match.begin, " to ", match.end, ": tokens ",
-                 match.first_token, " to ", match.first_token + match.tokens, " of the ",
-                 match.in_answer ? "answer" : "question", " of ", match.set, " ", match.item);
+      drop(document, Stage::kDecontaminate, "contaminated:" + match.set,
+           concat("message ", match.text, ", bytes ", match.begin, " to ", match.end, ": tokens ",
+                  match.first_token, " to ", match.first_token + match.tokens, " of the ",
+                  match.in_answer ? "answer" : "question", " of ", match.set, " ", match.item));
     }
     scans_ = {};
     drop_the_dead();
@@ -220,23 +229,20 @@ class Decider {
       for (const RemovedDocument& removed : result.removed) {
         const uint64_t document = month.documents[removed.document];
         const bool here = removed.run == RemovedDocument::kThisMonth;
-        out_.rows_[document] = {Fate::kDuplicate, Stage::kDeduplicate,
-                                name(here ? "near" : "near_earlier_month"), 0,
-                                here ? month.documents[removed.keeper] : kNoDocument};
-        const DuplicateRun* run = here ? nullptr : earlier[removed.run];
-        out_.details_[document] =
-            concat("similarity ", removed.shared, "/", removed.total,
-                   here ? "" : concat(" with ", run->id(removed.keeper), " of ", run->period()));
+        const std::string similarity = concat("similarity ", removed.shared, "/", removed.total);
+        if (here) {
+          duplicate(document, month.documents[removed.keeper], "near", similarity);
+          continue;
+        }
+        const DuplicateRun& run = *earlier[removed.run];
+        const std::string keeper(run.id(removed.keeper));
+        duplicate(document, kNoDocument, "near_earlier_month",
+                  concat(similarity, " with ", keeper, " of ", run.period()));
+        earlier_keepers_.emplace(document, keeper);
       }
       if (index != nullptr) index->commit(job_.period, *month.near, result);
     }
     drop_the_dead();
-  }
-
-  void split() {
-    store_.each_row([&](uint64_t i, const StoreRow& row) {
-      if (out_.kept(i) && row.split_rank < config_.held_out_fraction) out_.rows_[i].fate = Fate::kHeldOut;
-    });
   }
 
   void drop_the_dead() {
@@ -246,8 +252,10 @@ class Decider {
   const CorpusConfig& config_;
   const CorpusJob& job_;
   const StoreReader& store_;
+  const EarlierCorpora& earlier_;
   fs::path scratch_;
   Decisions out_;
+  std::map<uint64_t, std::string> earlier_keepers_;  // of duplicates of earlier months: ids
   std::vector<std::pair<uint64_t, DocumentScan>> scans_;
   std::vector<uint64_t> no_shingles_;
   std::vector<Compared> compared_;
@@ -255,8 +263,25 @@ class Decider {
 };
 
 Decisions decide(const CorpusConfig& config, const CorpusJob& job, const StoreReader& store,
-                 const fs::path& scratch) {
-  return Decider(config, job, store, scratch).decide();
+                 const EarlierCorpora& earlier, const fs::path& scratch) {
+  return Decider(config, job, store, earlier, scratch).decide();
+}
+
+uint16_t Decisions::reason_index(const std::string& reason) {
+  auto found = std::find(reasons_.begin() + 1, reasons_.end(), reason);
+  if (found == reasons_.end()) found = reasons_.insert(reasons_.end(), reason);
+  if (reasons_.size() > UINT16_MAX) throw std::logic_error("decisions: too many reasons");
+  return static_cast<uint16_t>(found - reasons_.begin());
+}
+
+void Decisions::leave_out(uint64_t document, Fate fate, Stage stage, const std::string& reason,
+                          std::string detail) {
+  rows_[document] = {fate, stage, reason_index(reason), 0};
+  if (detail.empty())
+    details_.erase(document);
+  else
+    details_[document] = std::move(detail);
+  muted_.erase(document);
 }
 
 std::unique_ptr<DecontaminationIndex> decontamination_index(const CorpusConfig& config,
@@ -287,13 +312,34 @@ std::string earlier_months_digest(const CorpusConfig& config, const CorpusJob& j
   return sha256_hex(all);
 }
 
-// --- on disk: key, reasons and details, each with its size as u64 before it; XXH3 of all; rows
+// --- on disk: key, reasons, details, muted documents, replayed ones and summary, each with its size as u64
+// before it; XXH3 of all; rows
 
 namespace {
 
 void append(std::string& out, std::string_view bytes) {
   const uint64_t size = bytes.size();
   out.append(reinterpret_cast<const char*>(&size), sizeof size).append(bytes);
+}
+
+template <class T>
+std::string_view bytes_of(const T* values, size_t count) {
+  return {reinterpret_cast<const char*>(values), count * sizeof(T)};
+}
+
+template <class T>
+bool copy_all(std::string_view bytes, std::vector<T>& values) {
+  if (bytes.size() % sizeof(T) != 0) return false;
+  values.resize(bytes.size() / sizeof(T));
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(values.data()));
+  return true;
+}
+
+template <class T>
+bool copy_one(std::string_view bytes, T& value) {
+  if (bytes.size() != sizeof(T)) return false;
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return true;
 }
 
 bool take(std::string_view& in, std::string_view& bytes) {
@@ -310,7 +356,7 @@ bool take(std::string_view& in, std::string_view& bytes) {
 }  // namespace
 
 void Decisions::save(const fs::path& path, const std::string& key) const {
-  std::string head, names, details;
+  std::string head, names, details, muted;
   for (const std::string& reason : reasons_) append(names, reason);
   for (const auto& [document, detail] : details_) {
     append(details, {reinterpret_cast<const char*>(&document), sizeof document});
@@ -319,6 +365,16 @@ void Decisions::save(const fs::path& path, const std::string& key) const {
   append(head, key);
   append(head, names);
   append(head, details);
+  for (const auto& [document, of] : muted_) {
+    append(muted, bytes_of(&document, 1));
+    append(muted, bytes_of(of.turns.data(), of.turns.size()));
+    append(muted, bytes_of(of.runs.data(), of.runs.size()));
+    append(muted, bytes_of(&of.target_tokens, 1));
+    append(muted, bytes_of(&of.target_bytes, 1));
+  }
+  append(head, muted);
+  append(head, bytes_of(replayed_.data(), replayed_.size()));
+  append(head, summary_.dump());
   const std::string_view rows = {reinterpret_cast<const char*>(rows_.data()),
                                  rows_.size() * sizeof(Decision)};
   const uint64_t digest = xxh3_64(rows, xxh3_64(head));
@@ -332,8 +388,10 @@ void Decisions::save(const fs::path& path, const std::string& key) const {
 bool Decisions::load(const fs::path& path, const std::string& key, Decisions& out) {
   if (!fs::is_regular_file(path)) return false;
   const MappedFile file(path);
-  std::string_view in = file.bytes(), found, names, details;
-  if (!take(in, found) || found != key || !take(in, names) || !take(in, details)) return false;
+  std::string_view in = file.bytes(), found, names, details, muted, replayed, summary;
+  if (!take(in, found) || found != key || !take(in, names) || !take(in, details) || !take(in, muted) ||
+      !take(in, replayed) || !take(in, summary))
+    return false;
   const std::string_view head = file.bytes().substr(0, file.bytes().size() - in.size());
   uint64_t digest = 0;
   if (in.size() < sizeof digest) return false;
@@ -349,9 +407,19 @@ bool Decisions::load(const fs::path& path, const std::string& key, Decisions& ou
     std::memcpy(&number, document.data(), sizeof number);
     out.details_[number] = detail;
   }
-  out.rows_.resize(in.size() / sizeof(Decision));
-  std::memcpy(out.rows_.data(), in.data(), in.size());
-  return true;
+  out.muted_.clear();
+  for (std::string_view document, turns, runs, tokens, bytes; take(muted, document) && take(muted, turns) &&
+                                                              take(muted, runs) && take(muted, tokens) &&
+                                                              take(muted, bytes);) {
+    uint64_t number = 0;
+    MutedDocument of;
+    if (!copy_one(document, number) || !copy_all(turns, of.turns) || !copy_all(runs, of.runs) ||
+        !copy_one(tokens, of.target_tokens) || !copy_one(bytes, of.target_bytes))
+      return false;
+    out.muted_[number] = std::move(of);
+  }
+  out.summary_ = parse_json(summary, path.string());
+  return copy_all(replayed, out.replayed_) && copy_all(in, out.rows_);
 }
 
 }  // namespace decant

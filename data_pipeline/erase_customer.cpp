@@ -119,6 +119,10 @@ ErasureProof prove_erased(const fs::path& corpus, const fs::path& store, const s
       if (trace.ids.contains({line.at("tenant").get<std::string>(), line.at(key).get<std::string>()}))
         found(corpus / "duplicates.jsonl", "an erased document");
   });
+  each_line(corpus / "canned_replies.jsonl", proof, [&](const Json& line) {
+    if (trace.ids.contains({line.at("tenant").get<std::string>(), line.at("document").get<std::string>()}))
+      found(corpus / "canned_replies.jsonl", "an erased document");
+  });
   for (const auto& [of, id] : trace.ids)
     for (const LedgerEntry& e : ledger_entries(corpus / "ledger.sqlite", id))
       if (e.tenant == of) found(corpus / "ledger.sqlite", "an entry of an erased document");

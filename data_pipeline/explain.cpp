@@ -53,7 +53,13 @@ std::vector<std::string> explain_document(const fs::path& corpus, const std::str
 
   std::vector<std::string> lines;
   for (const auto& [i, entries] : documents) {
-    check(i < store.documents(), corpus.string(), ": the ledger is not that of the store");
+    if (i >= store.documents()) {  // of an earlier month
+      for (const LedgerEntry& e : entries)
+        lines.push_back(concat(id, " of tenant ", e.tenant, ", ", e.file, " line ", e.line, " (byte ",
+                               e.byte_offset, "): ", e.fate, ", ", e.detail,
+                               e.fate == "replayed" ? "" : ": " + e.reason));
+      continue;
+    }
     const StoreRow row = store.get(i).row();
     lines.push_back(concat(id, row.tenant == 0 ? "" : " of tenant " + store.name(row.tenant), ", ",
                            store.facts().at("inputs").at(row.file).at("name").get<std::string>(), " line ",

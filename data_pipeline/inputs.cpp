@@ -140,6 +140,17 @@ std::vector<InputFile> expand_sources(const std::vector<SourceConfig>& sources, 
   return files;
 }
 
+std::vector<fs::path> expand_folders(const std::string& pattern, const fs::path& base_folder) {
+  const fs::path base = base_folder.empty() ? fs::path(".") : base_folder;
+  std::vector<fs::path> folders;
+  std::error_code ignored;
+  if (fs::is_directory(base / pattern, ignored)) return {base / pattern};
+  if (pattern.find_first_of("*?[") == std::string::npos) return folders;
+  for (const fs::path& match : matches(base, pattern))
+    if (fs::is_directory(match, ignored)) folders.push_back(match);
+  return folders;
+}
+
 std::vector<InputFile> expand_inputs(const std::vector<std::string>& inputs, const fs::path& base_folder) {
   SourceConfig source;
   source.paths = inputs;

@@ -29,6 +29,10 @@ std::vector<InputFile> expand_inputs(const std::vector<std::string>& inputs,
 std::vector<InputFile> expand_sources(const std::vector<SourceConfig>& sources,
                                       const std::filesystem::path& base_folder);
 
+// The folders that a path or glob names, by path; none is no error.
+std::vector<std::filesystem::path> expand_folders(const std::string& pattern,
+                                                  const std::filesystem::path& base_folder);
+
 // "a.jsonl.gz" -> ".jsonl": the extension without that of a compression, in lower case.
 std::string content_extension(const std::filesystem::path& path);
 

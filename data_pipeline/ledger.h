@@ -3,7 +3,8 @@
 // transaction, in the order of the store, without times, so the same corpus gives the same bytes.
 //
 //   entries(document, tenant, id, file, line, byte_offset, fate, stage, reason, detail)
-// fate: altered, duplicate, quarantined, dropped. One document can have several entries.
+// fate: altered, duplicate, quarantined, dropped; of documents of earlier months replayed, or not replayed
+// for another reason than the quota. One document can have several entries.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@
 namespace decant {
 
 struct LedgerEntry {
-  uint64_t document = 0;  // number in the store
+  uint64_t document = 0;  // number in the store; beyond its end: of an earlier month
   std::string tenant, id, file;
   uint64_t line = 0, byte_offset = 0;
   std::string fate, stage, reason, detail;

@@ -49,11 +49,12 @@ struct Room {
 class TenantMix {
  public:
   TenantMix(const std::vector<MixDocument>& documents, const MixNames& names, int32_t period,
-            const MixConfig& config, std::vector<MixDecision>& decisions)
+            const MixConfig& config, const MixCheck& check_earlier, std::vector<MixDecision>& decisions)
       : documents_(documents),
         names_(names),
         period_(period),
         config_(config),
+        check_earlier_(check_earlier),
         decisions_(decisions),
         tenant_(config.max_tokens_per_tenant),
         rank_seed_(xxh3_64(config.salt, 1)),
@@ -149,6 +150,13 @@ class TenantMix {
       decisions_[i] = {0, MixReason::kSourceWeight, replayed};
       return;
     }
+    if (replayed && (quota.left <= 0 || check_earlier_)) {
+      const MixReason reason = quota.left <= 0 ? MixReason::kReplayQuota : check_earlier_(i);
+      if (reason != MixReason::kTaken) {
+        decisions_[i] = {0, reason, replayed};
+        return;
+      }
+    }
     struct Cap {
       Room* room;
       int64_t size;
@@ -189,6 +197,7 @@ class TenantMix {
   const MixNames& names_;
   const int32_t period_;
   const MixConfig& config_;
+  const MixCheck& check_earlier_;
   std::vector<MixDecision>& decisions_;
   std::vector<double> weights_;  // of each source
   std::vector<Room> source_tokens_, source_documents_;
@@ -209,6 +218,8 @@ void MixConfig::validate(const Place& place) const {
   at_least_zero("max_tokens_per_tenant", max_tokens_per_tenant);
   at_least_zero("max_documents_per_customer", max_documents_per_customer);
   at_least_zero("max_documents_per_canned_reply", max_documents_per_canned_reply);
+  check(!replay_from.empty() || (replay == 0 && replay_tokens == 0), place("replay_from"),
+        ": names no corpus of an earlier month, but 'replay' or 'replay_tokens' asks for some");
   check(replay <= 1000, place("replay"), ": must be at most 1000, found ", replay);
   check(max_repeats > 0 && max_repeats <= kMaxWeight, place("max_repeats"), ": must be above 0 and at most ",
         kMaxWeight, ", found ", max_repeats);
@@ -221,6 +232,16 @@ void MixConfig::validate(const Place& place) const {
           "' must be at least 0");
   }
   WithdrawnRules checked(withdrawn);
+}
+
+void check_mix_sources(const MixConfig& config, const std::vector<std::string>& known,
+                       const std::string& where) {
+  for (const auto& [name, source] : config.sources) {
+    std::string list;
+    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    check(std::find(known.begin(), known.end(), name) != known.end(), where, ": 'sources' names '", name,
+          "', which is no source of the corpus", did_you_mean("", name, known), "; there are ", list);
+  }
 }
 
 int32_t month_number(const std::string& period) {
@@ -240,6 +261,8 @@ const char* mix_reason_name(MixReason reason) {
       return "expired";
     case MixReason::kNotYetValid:
       return "not_yet_valid";
+    case MixReason::kHeldOut:
+      return "held_out";
     case MixReason::kSourceWeight:
       return "source_weight";
     case MixReason::kCannedReplyCap:
@@ -257,7 +280,7 @@ const char* mix_reason_name(MixReason reason) {
 }
 
 std::vector<MixDecision> mix(const std::vector<MixDocument>& documents, const MixNames& names, int32_t period,
-                             const MixConfig& config) {
+                             const MixConfig& config, const MixCheck& check_earlier) {
   std::vector<std::vector<uint32_t>> tenants(names.tenants.size());
   for (uint32_t i = 0; i < documents.size(); ++i) {
     if (documents[i].source >= names.sources.size()) throw std::logic_error("mix: a source without a name");
@@ -265,22 +288,33 @@ std::vector<MixDecision> mix(const std::vector<MixDocument>& documents, const Mi
   }
   std::vector<MixDecision> decisions(documents.size());
   for (auto& members : tenants)
-    TenantMix(documents, names, period, config, decisions).run(std::move(members));
+    TenantMix(documents, names, period, config, check_earlier, decisions).run(std::move(members));
   return decisions;
 }
 
 Json mix_summary(const std::vector<MixDocument>& documents, const MixNames& names,
                  const std::vector<MixDecision>& decisions) {
   struct Amount {
-    int64_t documents = 0, tokens = 0;
-    void add(const MixDocument& document, int64_t copies) {
-      documents += copies;
-      tokens += copies * document.tokens;
+    int64_t documents = 0, copies = 0, tokens = 0, replayed_documents = 0, replayed_tokens = 0;
+    void add(const MixDocument& document, const MixDecision& decision) {
+      const int64_t seen = int64_t{decision.copies} * document.tokens;
+      ++documents;
+      copies += decision.copies;
+      tokens += seen;
+      if (!decision.replayed) return;
+      ++replayed_documents;
+      replayed_tokens += seen;
     }
-    Json json() const { return {{"documents", documents}, {"tokens", tokens}}; }
+    Json json() const {
+      return {{"documents", documents},
+              {"copies", copies},
+              {"tokens", tokens},
+              {"replayed_documents", replayed_documents},
+              {"replayed_tokens", replayed_tokens}};
+    }
   };
   struct Tenant {
-    Amount all, replayed;
+    Amount all;
     std::map<std::string, Amount> sources;
     std::map<std::string, int64_t> left_out;
   };
@@ -292,15 +326,12 @@ Json mix_summary(const std::vector<MixDocument>& documents, const MixNames& name
       ++tenant.left_out[mix_reason_name(decision.reason)];
       continue;
     }
-    tenant.all.add(documents[i], decision.copies);
-    if (decision.replayed) tenant.replayed.add(documents[i], decision.copies);
-    tenant.sources[names.sources[documents[i].source]].add(documents[i], decision.copies);
+    tenant.all.add(documents[i], decision);
+    tenant.sources[names.sources[documents[i].source]].add(documents[i], decision);
   }
   Json summary = Json::object();
   for (const auto& [name, tenant] : tenants) {
     Json json = tenant.all.json();
-    json["replayed_documents"] = tenant.replayed.documents;
-    json["replayed_tokens"] = tenant.replayed.tokens;
     json["sources"] = Json::object();
     for (const auto& [source, amount] : tenant.sources) json["sources"][source] = amount.json();
     json["left_out"] = tenant.left_out;

@@ -16,9 +16,12 @@
 //    larger of `replay` times the month's tokens and `replay_tokens`. The first that does not fit ends
 //    it, so more replay only adds.
 // A copy counts as much as a document, for tokens and for caps.
+//
+// Where earlier months' documents lie is the corpus step's business (earlier_corpora.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,6 +52,7 @@ struct SourceMixConfig {
 struct MixConfig {
   std::map<std::string, SourceMixConfig> sources;
   double max_repeats = 4;
+  std::vector<std::string> replay_from;
   double replay = 0;
   int64_t replay_tokens = 0;
   int64_t replay_months = 0;
@@ -61,6 +65,10 @@ struct MixConfig {
   static void visit(auto& c, auto&& field) {
     field("sources", c.sources, "by source name; a source that is not named has weight 1");
     field("max_repeats", c.max_repeats, "how often a document may be seen at most where sources have shares");
+    field(
+        "replay_from", c.replay_from,
+        "corpus folders of earlier months, or globs of them (../runs/NAME/*/corpus), relative to the recipe; "
+        "this month's and later ones are passed over");
     field("replay", c.replay, "tokens of earlier months for each token of the month");
     field("replay_tokens", c.replay_tokens, "tokens of earlier months for each tenant, where that is more");
     field("replay_months", c.replay_months, "only the latest months before this one are replayed; 0: all");
@@ -69,11 +77,18 @@ struct MixConfig {
     field("max_documents_per_canned_reply", c.max_documents_per_canned_reply,
           "documents with the same canned reply, for each tenant; 0: no limit");
     field("salt", c.salt, "changes which documents are taken first");
-    field("withdrawn", c.withdrawn, "rules for documents that are not learned any more");
+    field(
+        "withdrawn", c.withdrawn,
+        "rules for documents that are not learned any more; those whose 'meta' has a valid_until before the "
+        "month, or a valid_from after it (YYYY-MM), are left out without one");
   }
   void validate(const Place& place) const;
   bool operator==(const MixConfig&) const = default;
 };
+
+// Error when `sources` of the mix has a name that is not among `known`.
+void check_mix_sources(const MixConfig& config, const std::vector<std::string>& known,
+                       const std::string& where);
 
 // Months since year 0, so that they can be subtracted. `period` is YYYY-MM.
 int32_t month_number(const std::string& period);
@@ -98,6 +113,7 @@ enum class MixReason : uint8_t {
   kWithdrawn,
   kExpired,
   kNotYetValid,
+  kHeldOut,  // an earlier month's that must not be trained on
   kSourceWeight,
   kCannedReplyCap,
   kCustomerCap,
@@ -115,13 +131,18 @@ struct MixDecision {
   bool operator==(const MixDecision&) const = default;
 };
 
+// Asked of a document of an earlier month when its turn has come and there is quota left, for what is too
+// dear to know of all: kTaken, or why it is left out. What it says must depend on the document alone.
+using MixCheck = std::function<MixReason(size_t document)>;
+
 // Decisions in the order of `documents`. Error when sources of the month have shares and others have
 // none.
 std::vector<MixDecision> mix(const std::vector<MixDocument>& documents, const MixNames& names, int32_t period,
-                             const MixConfig& config);
+                             const MixConfig& config, const MixCheck& check_earlier = {});
 
-// {tenant: {documents, tokens, replayed_documents, replayed_tokens, sources: {name: {documents,
-// tokens}}, left_out: {reason: documents}}}; copies counted.
+// {tenant: {documents, tokens, copies, replayed_documents, replayed_tokens, sources: {name: {documents,
+// copies, tokens, replayed_documents, replayed_tokens}}, left_out: {reason: documents}}}: documents once
+// each, copies and tokens as often as they are seen, replayed documents among them.
 Json mix_summary(const std::vector<MixDocument>& documents, const MixNames& names,
                  const std::vector<MixDecision>& decisions);
 

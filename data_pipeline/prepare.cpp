@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kCorpusVersion = 1;  // of what passes 2 and 3 do
+constexpr int64_t kCorpusVersion = 2;  // of what passes 2 and 3 do
 
 void check_bad_fraction(const StoreReader& store, const Decisions& decisions, double allowed,
                         const fs::path& folder) {
@@ -50,26 +50,28 @@ void claim_folder(const fs::path& folder, const std::string& key) {
 Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::path& store_folder,
                    const fs::path& folder) {
   const StoreReader store(store_folder);
+  const EarlierCorpora earlier(config, job);
   fs::create_directories(folder);
   remove_temporaries(folder);
   const auto fact = [&](const char* name) { return store.facts().at(name).get<std::string>(); };
-  const std::string key =
-      sha256_hex(concat("version ", kCorpusVersion, "\n", fact("key"), "\n", fact("erasure_sha256"), "\n",
-                        earlier_months_digest(config, job), "\n", config_key(config)));
+  const std::string key = sha256_hex(concat("version ", kCorpusVersion, "\n", fact("key"), "\n",
+                                            fact("erasure_sha256"), "\n", earlier_months_digest(config, job),
+                                            "\n", earlier.digest(), "\n", config_key(config)));
   claim_folder(folder, key);
   Decisions decisions;
   if (!Decisions::load(folder / "decisions.bin", key, decisions) || decisions.size() != store.documents()) {
-    decisions = decide(config, job, store, folder);
+    decisions = decide(config, job, store, earlier, folder);
     decisions.save(folder / "decisions.bin", key);
   }
-  if (!fs::exists(folder / "ledger.sqlite")) write_lists(store, decisions, config.sequence_length, folder);
+  const CorpusDocuments documents(store, decisions, earlier);
+  if (!fs::exists(folder / "ledger.sqlite")) write_lists(documents, config.sequence_length, folder);
   check_bad_fraction(store, decisions, config.max_bad_fraction, folder);
 
   ShardHeader header;
   header.tokenizer_sha256 = job.tokenizer->sha256();
   header.template_sha256 = job.chat_template->sha256();
   header.sequence_length = config.sequence_length;
-  Json counts = write_sides(store, decisions, header, folder);
+  Json counts = write_sides(documents, header, folder);
   check(counts["train"].get<int64_t>() > 0, "corpus: no conversation is left to train on: of ",
         store.documents(), " records ", counts["quarantined"].dump(), " are quarantined, ",
         counts["dropped"].dump(), " are left out, ",
@@ -79,8 +81,8 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
       measure_contract(config, store, decisions, job, counts, job.base_folder / config.contract.previous);
   write_json(folder / "contract.json", contract);
   write_file(folder / "report.html",
-             corpus_report("Corpus of " + job.period, counts, contract, store, *job.tokenizer));
-  const Json lineage = corpus_lineage(config, job, store, folder);
+             corpus_report("Corpus of " + job.period, counts, contract, documents, *job.tokenizer));
+  const Json lineage = corpus_lineage(config, job, store, earlier, folder);
   write_json(folder / "lineage.json", lineage);
   write_json(folder / "croissant.json", corpus_croissant(job, counts, lineage));
   check_contract(contract, folder);

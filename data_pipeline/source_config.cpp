@@ -25,7 +25,6 @@ void SourceConfig::validate(const Place& place) const {
   check(period.empty() || is_period(period), place("period"), ": must be YYYY-MM, found '", period, "'");
   check(delimiter.size() <= 1 && delimiter != "\"" && delimiter != "\n" && delimiter != "\r",
         place("delimiter"), ": must be one ASCII character other than a quote or a line end");
-  check(weight >= 0, place("weight"), ": must be at least 0, found ", weight);
   check(max_record_bytes >= 1 && max_record_bytes <= kMaxRecordBytes, place("max_record_bytes"),
         ": must be 1 to ", kMaxRecordBytes, ", found ", max_record_bytes);
   check(max_expansion >= 1, place("max_expansion"), ": must be at least 1, found ", max_expansion);

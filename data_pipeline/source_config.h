@@ -119,7 +119,6 @@ struct SourceConfig {
   TextUnit text_unit = TextUnit::kBlock;
   std::string null_text;
   std::string tenant, period, license;
-  double weight = 1;
   int64_t max_record_bytes = int64_t{16} << 20;
   int64_t max_expansion = 200;
   int64_t max_decoded_bytes = int64_t{1} << 40;
@@ -142,13 +141,14 @@ struct SourceConfig {
     field("tenant", c.tenant, "of records that name none");
     field("period", c.period, "of records that name none, YYYY-MM");
     field("license", c.license, "goes into the manifest");
-    field("weight", c.weight, "share of this source when sources are mixed");
     field("max_record_bytes", c.max_record_bytes, "a longer record is quarantined as too_large");
     field("max_expansion", c.max_expansion,
           "a compressed file that grows by more than this, beyond 64 MiB, is refused");
     field("max_decoded_bytes", c.max_decoded_bytes, "a file with more bytes than this is refused");
   }
   void validate(const Place& place) const;
+  // In reports, and under `corpus.mix.sources`: the name, or "inputs" where there is none.
+  std::string shown_name() const { return name.empty() ? "inputs" : name; }
   bool operator==(const SourceConfig&) const = default;
 };
 

@@ -17,6 +17,10 @@ double split_rank(const std::string& salt, const std::string& tenant, const std:
   return std::ldexp(static_cast<double>(bits), -52);
 }
 
+uint64_t customer_hash(const std::string& tenant, const std::string& customer) {
+  return std::stoull(sha256_hex(tenant + '\0' + customer).substr(0, 16), nullptr, 16) | 1;
+}
+
 bool is_held_out(const std::string& salt, const std::string& tenant, const std::string& customer,
                  const std::string& id, double fraction) {
   return split_rank(salt, tenant, customer, id) < fraction;

@@ -18,4 +18,7 @@ bool is_held_out(const std::string& salt, const std::string& tenant, const std::
 double split_rank(const std::string& salt, const std::string& tenant, const std::string& customer,
                   const std::string& id);
 
+// 64 bits that stand for a customer of a tenant, never 0.
+uint64_t customer_hash(const std::string& tenant, const std::string& customer);
+
 }  // namespace decant

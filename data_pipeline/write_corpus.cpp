@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kSideVersion = 1;  // of how a side is written
+constexpr int64_t kSideVersion = 2;  // of how a side is written
 
 std::string base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
@@ -105,12 +105,63 @@ void note_changes(const StoreRow& row, const std::string& tenant, std::string_vi
   if (row.parts > 1) add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
 }
 
+// Copies, and turns that are not learned from.
+void note_mix(const Decision& decision, const MutedDocument* muted, LedgerEntry entry, Ledger& ledger) {
+  entry.fate = "altered";
+  entry.stage = stage_name(Stage::kMix);
+  if (decision.copies > 1) {
+    entry.reason = "copies";
+    entry.detail = std::to_string(decision.copies);
+    ledger.add(entry);
+  }
+  if (muted == nullptr) return;
+  entry.reason = "canned_reply";
+  entry.detail.clear();
+  for (const uint32_t turn : muted->turns)
+    entry.detail += concat(entry.detail.empty() ? "not learned from: message " : ", ", turn);
+  ledger.add(entry);
+}
+
+void note_replayed(const CorpusDocuments& documents, Ledger& ledger) {
+  const auto& replayed = documents.decisions().replayed();
+  for (size_t k = 0; k < replayed.size(); ++k) {
+    const EarlierCorpus& corpus = documents.earlier()[replayed[k].corpus];
+    const StoredDocument document = documents.get(documents.store().documents() + k);
+    const StoreRow& row = document.row();
+    LedgerEntry entry;
+    entry.document = documents.store().documents() + k;
+    entry.tenant = corpus.store->name(row.tenant);
+    entry.id = document.id();
+    entry.file = corpus.store->facts().at("inputs").at(row.file).at("name").get<std::string>();
+    entry.line = row.line;
+    entry.byte_offset = row.byte_offset;
+    entry.fate = replayed[k].copies > 0 ? "replayed" : "not replayed";
+    entry.stage = stage_name(Stage::kMix);
+    entry.reason = replayed[k].copies > 0 ? "replay" : documents.decisions().reason(replayed[k]);
+    entry.detail = concat("of ", corpus.period,
+                          replayed[k].copies > 1 ? concat(", ", replayed[k].copies, " copies") : "");
+    ledger.add(entry);
+  }
+}
+
+void write_canned_replies(const Decisions& decisions, const fs::path& folder) {
+  AtomicFile lines(folder / "canned_replies.jsonl");
+  for (const auto& [tenant, of] : decisions.summary().at("canned_replies").items())
+    for (Json line : of.at("list")) {
+      line["tenant"] = tenant;
+      lines.write(line.dump() + "\n");
+    }
+  lines.commit();
+}
+
 }  // namespace
 
 const char* side_name(bool held_out) { return held_out ? "held_out" : "train"; }
 
-void write_lists(const StoreReader& store, const Decisions& decisions, int64_t sequence_length,
-                 const fs::path& folder) {
+void write_lists(const CorpusDocuments& documents, int64_t sequence_length, const fs::path& folder) {
+  const StoreReader& store = documents.store();
+  const Decisions& decisions = documents.decisions();
+  write_canned_replies(decisions, folder);
   AtomicFile bad(folder / "quarantine.jsonl"), duplicates(folder / "duplicates.jsonl"),
       dropped(folder / "dropped.jsonl");
   Ledger ledger(folder / "ledger.sqlite");
@@ -129,6 +180,7 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
       case Fate::kTrain:
       case Fate::kHeldOut:
         note_changes(row, entry.tenant, entry.id, entry, ledger);
+        note_mix(decision, decisions.muted(i), entry, ledger);
         return;
       case Fate::kDuplicate: {
         entry.fate = "duplicate";
@@ -158,6 +210,7 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
     }
     ledger.add(entry);
   });
+  note_replayed(documents, ledger);
   bad.commit();
   duplicates.commit();
   dropped.commit();
@@ -166,9 +219,15 @@ void write_lists(const StoreReader& store, const Decisions& decisions, int64_t s
 
 namespace {
 
-// The documents of one tenant on one side, in the order of the store, and what tells whether they changed.
+// The documents of one tenant on one side, in the order of the store, replayed ones after the month's, and
+// what tells whether they changed.
 struct Side {
-  std::vector<uint64_t> documents;
+  struct Document {
+    uint64_t number;
+    uint32_t copies;
+  };
+  std::vector<Document> documents;
+  int64_t month = 0, replayed = 0;
   uint64_t digest = 0;
 };
 
@@ -223,42 +282,42 @@ struct Part {
   uint32_t first;   // token
 };
 
-void write_conversations(const StoreReader& store, const std::vector<uint64_t>& documents,
-                         const fs::path& path) {
+void write_conversations(const CorpusDocuments& documents, const Side& side, const fs::path& path) {
   AtomicFile lines(path);
-  for (const uint64_t i : documents) {
-    lines.write(store.get(i).json());
-    lines.write("\n");
-  }
+  for (const auto& [i, copies] : side.documents)
+    lines.write(documents.conversation_line(i, documents.get(i)));
   lines.commit();
 }
 
-Json write_side(const StoreReader& store, const std::vector<uint64_t>& documents, const ShardHeader& header,
+Json write_side(const CorpusDocuments& documents, const Side& side, const ShardHeader& header,
                 const fs::path& folder) {
   ShardSource source;
   std::vector<Part> parts;
-  for (const uint64_t i : documents) {
-    const StoredDocument document = store.get(i);
+  for (const auto& [i, copies] : side.documents) {
+    const StoredDocument document = documents.get(i);
     const StoreRow& row = document.row();
     const auto lengths = document.part_tokens();
-    uint32_t first = 0;
-    for (uint32_t p = 0; p < lengths.size(); ++p) {
-      const uint32_t number = lengths.size() > 1 ? p + 1 : 0;
-      parts.push_back({i, number, first});
-      source.lengths.push_back(lengths[p]);
-      first += lengths[p];
-      const size_t suffix = number == 0 ? 0 : 1 + std::to_string(number).size();
-      source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix);
+    for (uint32_t copy = 0; copy < copies; ++copy) {
+      uint32_t first = 0;
+      for (uint32_t p = 0; p < lengths.size(); ++p) {
+        const uint32_t number = lengths.size() > 1 ? p + 1 : 0;
+        parts.push_back({i, number, first});
+        source.lengths.push_back(lengths[p]);
+        first += lengths[p];
+        const size_t suffix = number == 0 ? 0 : 1 + std::to_string(number).size();
+        source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix);
+      }
     }
-    source.target_bytes += row.target_bytes;
+    source.target_bytes += int64_t{copies} * documents.target_bytes(i, row);
   }
   source.fetch = [&](const std::vector<ShardSource::Slot>& slots) {
     StoredDocument document;
     uint64_t open = UINT64_MAX;
     for (const auto& slot : slots) {
       const Part& part = parts[slot.document];
-      if (part.document != open) document = store.get(open = part.document);
-      document.copy_tokens(part.first, source.lengths[slot.document], slot.tokens, slot.loss_weight);
+      if (part.document != open) document = documents.get(open = part.document);
+      documents.copy_tokens(part.document, document, part.first, source.lengths[slot.document], slot.tokens,
+                            slot.loss_weight);
       std::string id(document.id());
       if (part.number > 0) id += concat("#", part.number);
       id.copy(slot.id, id.size());
@@ -269,8 +328,19 @@ Json write_side(const StoreReader& store, const std::vector<uint64_t>& documents
 
 void add(Json& number, int64_t amount) { number = number.get<int64_t>() + amount; }
 
-Json first_counts(const StoreReader& store, const Decisions& decisions,
-                  std::map<std::pair<std::string, bool>, Side>& sides) {
+// What reports and manifests show of the list of canned replies.
+Json shown_replies(const Json& canned_replies) {
+  constexpr size_t kShown = 10;
+  Json shown = canned_replies;
+  for (Json& tenant : shown)
+    if (Json& list = tenant["list"]; list.size() > kShown)
+      list.erase(list.begin() + static_cast<std::ptrdiff_t>(kShown), list.end());
+  return shown;
+}
+
+Json first_counts(const CorpusDocuments& documents, std::map<std::pair<std::string, bool>, Side>& sides) {
+  const StoreReader& store = documents.store();
+  const Decisions& decisions = documents.decisions();
   std::map<std::string, int64_t> quarantined, dropped;
   std::array<int64_t, kStorePiiKinds> pii{};
   int64_t duplicates = 0, near = 0, merged = 0, trimmed = 0;
@@ -280,12 +350,15 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     if (decision.fate == Fate::kDropped) ++dropped[decisions.reason(decision)];
     if (decision.fate == Fate::kDuplicate) ++(decisions.reason(decision) == "exact" ? duplicates : near);
     if (!decisions.kept(i)) return;
-    Side& side = sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}];
-    side.documents.push_back(i);
-    side.digest = xxh3_64({reinterpret_cast<const char*>(&row.digest), sizeof row.digest}, side.digest);
     for (size_t k = 0; k < kPiiKinds; ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;
+  });
+  documents.each([&](const CorpusDocument& document, const StoreRow& row) {
+    Side& side = sides[{document.tenant, document.held_out}];
+    side.documents.push_back({document.number, document.copies});
+    ++(document.replayed ? side.replayed : side.month);
+    side.digest = documents.digest(document, row, side.digest);
   });
   Json counts = {{"in", store.documents()}, {"quarantined", Json::object()}, {"duplicate", duplicates}};
   for (const auto& [reason, count] : quarantined) counts["quarantined"][reason] = count;
@@ -297,19 +370,21 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     counts["pii"][std::string(pii_kind_name(static_cast<PiiKind>(k)))] = pii[k];
   counts["merged_messages"] = merged;
   counts["trimmed_messages"] = trimmed;
-  for (const char* key :
-       {"kept", "train", "held_out", "tokens", "train_tokens", "held_out_tokens", "target_tokens", "rows"})
+  for (const char* key : {"kept", "train", "held_out", "replayed", "tokens", "train_tokens",
+                          "held_out_tokens", "target_tokens", "train_target_tokens", "rows"})
     counts[key] = 0;
+  counts["split"] = decisions.summary().at("split");
+  counts["mix"] = decisions.summary().at("mix");
+  counts["canned_replies"] = shown_replies(decisions.summary().at("canned_replies"));
   counts["tenants"] = Json::object();
   return counts;
 }
 
 }  // namespace
 
-Json write_sides(const StoreReader& store, const Decisions& decisions, const ShardHeader& header,
-                 const fs::path& folder) {
+Json write_sides(const CorpusDocuments& documents, const ShardHeader& header, const fs::path& folder) {
   std::map<std::pair<std::string, bool>, Side> sides;  // by tenant and held_out
-  Json counts = first_counts(store, decisions, sides);
+  Json counts = first_counts(documents, sides);
   SidesDone done_sides(folder);
   std::set<std::string> names;
   for (const auto& [key, side] : sides) names.insert(concat(side_name(key.second), "/", key.first));
@@ -319,7 +394,6 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
   for (const auto& [key, side_of] : sides) {
     const auto& [tenant, held_out] = key;
     const std::string side = side_name(held_out);
-    const auto documents = static_cast<int64_t>(side_of.documents.size());
     const fs::path conversations = folder / "conversations" / side / (tenant + ".jsonl");
     const fs::path shards = folder / "shards" / side / tenant;
     const std::string name = side + "/" + tenant;
@@ -331,28 +405,33 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
       index = read_json(shards / "index.json");
     } else {
       done_sides.begin(name);
-      write_conversations(store, side_of.documents, conversations);
-      index = write_side(store, side_of.documents, header, shards);
+      write_conversations(documents, side_of, conversations);
+      index = write_side(documents, side_of, header, shards);
       done_sides.end(name, digest);
     }
     Json& of_tenant = counts["tenants"][tenant];
     if (of_tenant.is_null())
-      of_tenant = {{"train", 0}, {"held_out", 0}, {"tokens", 0}, {"train_tokens", 0}, {"held_out_tokens", 0}};
+      of_tenant = {{"train", 0},  {"held_out", 0},     {"replayed", 0},
+                   {"tokens", 0}, {"train_tokens", 0}, {"held_out_tokens", 0}};
     const auto tokens = index["tokens"].get<int64_t>();
-    add(of_tenant[side], documents);
+    const auto target_tokens = index["target_tokens"].get<int64_t>();
+    add(of_tenant[side], side_of.month);
+    add(of_tenant["replayed"], side_of.replayed);
     add(of_tenant["tokens"], tokens);
     add(of_tenant[side + "_tokens"], tokens);
-    add(counts[side], documents);
-    add(counts["kept"], documents);
+    add(counts[side], side_of.month);
+    add(counts["kept"], side_of.month);
+    add(counts["replayed"], side_of.replayed);
     add(counts["tokens"], tokens);
     add(counts[side + "_tokens"], tokens);
     add(counts["rows"], index["rows"].get<int64_t>());
-    add(counts["target_tokens"], index["target_tokens"].get<int64_t>());
+    add(counts["target_tokens"], target_tokens);
     if (!held_out) {
+      add(counts["train_target_tokens"], target_tokens);
       train_tokens += tokens;
       train_places += index["rows"].get<int64_t>() * header.sequence_length;
     }
-    progress.update(done += documents);
+    progress.update(done += side_of.month);
   }
   counts["packing"] =
       train_places == 0 ? 0.0 : static_cast<double>(train_tokens) / static_cast<double>(train_places);

@@ -5,20 +5,21 @@
 #include <string>
 
 #include "core/json.h"
+#include "data_pipeline/corpus_documents.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
 #include "data_pipeline/shard.h"
 
 namespace decant {
 
-// quarantine.jsonl, duplicates.jsonl, dropped.jsonl and ledger.sqlite.
-void write_lists(const StoreReader& store, const Decisions& decisions, int64_t sequence_length,
+// quarantine.jsonl, duplicates.jsonl, dropped.jsonl, canned_replies.jsonl and ledger.sqlite.
+void write_lists(const CorpusDocuments& documents, int64_t sequence_length,
                  const std::filesystem::path& folder);
 
 // conversations/{train,held_out}/<tenant>.jsonl and shards/{train,held_out}/<tenant>/, tenant by tenant;
 // those whose documents are what sides.json says of them are kept as they are, so that a killed run goes on
 // and an erasure packs only the tenants that it touched. Returns the counts (prepare.h).
-Json write_sides(const StoreReader& store, const Decisions& decisions, const ShardHeader& header,
+Json write_sides(const CorpusDocuments& documents, const ShardHeader& header,
                  const std::filesystem::path& folder);
 
 const char* side_name(bool held_out);

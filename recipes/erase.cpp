@@ -9,7 +9,10 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "data_pipeline/corpus_store.h"
+#include "data_pipeline/decide_split.h"
 #include "data_pipeline/erase_customer.h"
+#include "data_pipeline/normalize.h"
 #include "data_pipeline/prepare.h"
 #include "recipes/chain.h"
 #include "recipes/trained_on.h"
@@ -46,20 +49,58 @@ std::vector<LoadedRecipe> months(const LoadedRecipe& given) {
   return found;
 }
 
-Json erase_month(const LoadedRecipe& loaded, const EraseArguments& a) {
+// What earlier months had of the customer, as far as a month that replays them may have it: an id that one of
+// the month's own documents has says nothing.
+CustomerTrace with_earlier(CustomerTrace own, const CustomerTrace& earlier, const fs::path& store_folder) {
+  const StoreReader store(store_folder);
+  std::set<std::array<uint64_t, 2>> ids;
+  store.each_row([&](uint64_t, const StoreRow& row) { ids.insert(row.id_key); });
+  own.tenants.insert(earlier.tenants.begin(), earlier.tenants.end());
+  own.customers.insert(earlier.customers.begin(), earlier.customers.end());
+  for (const auto& [tenant, id] : earlier.ids)
+    if (!ids.contains(store_key_of(tenant, id))) own.ids.insert({tenant, id});
+  return own;
+}
+
+bool replays(const fs::path& corpus) {
+  return fs::exists(corpus / "lineage.json") && read_json(corpus / "lineage.json").contains("replayed_from");
+}
+
+void forget_sides(const LoadedRecipe& loaded, const CustomerTrace& trace, const std::string& customer) {
+  SplitLedgers ledgers(*loaded.recipe.corpus, loaded.folder);
+  if (!ledgers.are_kept()) return;
+  for (const std::string& tenant : trace.tenants) {
+    std::vector<std::string> ids;
+    for (const auto& [of, id] : trace.ids)
+      if (of == tenant) ids.push_back(id);
+    ledgers.erase(tenant, {normalize_text(customer)}, ids);
+  }
+  ledgers.save();
+}
+
+// `earlier`: what the months before this one had; grows by what this one has.
+Json erase_month(const LoadedRecipe& loaded, const EraseArguments& a, CustomerTrace& earlier) {
   RunDirectory run(loaded.run_folder());
   open_log_file(run.path() / "log.jsonl");
   Chain chain(loaded, run, "corpus");
   model_step(chain);
   const fs::path corpus = run.step_path("corpus"), store = corpus / "store";
   const std::string secret = corpus_secret(*loaded.recipe.corpus);
-  const CustomerTrace trace = find_customer(store, secret, a.tenant, a.customer);
+  CustomerTrace trace = find_customer(store, secret, a.tenant, a.customer);
+  const bool again = earlier.documents > 0 && replays(corpus);
   Json report;
   report["period"] = loaded.recipe.period;
   report["documents"] = trace.documents;
   report["tenants"] = trace.tenants;
   report["trained_on"] = Json::array();
-  if (trace.documents == 0) return report;
+  if (trace.documents == 0 && !again) return report;
+  forget_sides(loaded, trace, a.customer);
+  const CustomerTrace own = trace;
+  if (again) trace = with_earlier(std::move(trace), earlier, store);
+  earlier.documents += own.documents;
+  earlier.tenants.insert(own.tenants.begin(), own.tenants.end());
+  earlier.ids.insert(own.ids.begin(), own.ids.end());
+  earlier.customers.insert(own.customers.begin(), own.customers.end());
 
   std::set<std::string> digests;
   if (fs::exists(corpus / "manifest.json")) digests.insert(chain.digest_of_step("corpus"));
@@ -73,7 +114,7 @@ Json erase_month(const LoadedRecipe& loaded, const EraseArguments& a) {
   // The list first: whatever happens from here on, the next run leaves the customer out.
   const fs::path list = loaded.erasure_file();
   Erasure all = fs::exists(list) ? read_erasure(list) : Erasure();
-  all.add(trace.erasure);
+  all.add(own.erasure);
   write_json(list, erasure_json(all));
   corpus_step(chain, true);
 
@@ -94,8 +135,9 @@ Exit run_erase(const EraseArguments& a) {
         ": no month has a corpus; decant prepare makes one");
   int64_t documents = 0;
   std::string left;
+  CustomerTrace earlier;
   for (const LoadedRecipe& month : all) {
-    const Json report = erase_month(month, a);
+    const Json report = erase_month(month, a, earlier);
     documents += report["documents"].get<int64_t>();
     if (report.contains("found"))
       for (const Json& found : report["found"]) left += "\n  " + found.get<std::string>();

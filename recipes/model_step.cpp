@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
+#include "data_pipeline/earlier_corpora.h"
 #include "data_pipeline/prepare.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
@@ -77,7 +78,7 @@ void model_step(Chain& chain) {
 
 void corpus_step(Chain& chain, bool mend) {
   const CorpusConfig& corpus = *chain.recipe.corpus;
-  StepKey store{"corpus/store", 1, store_settings(corpus) + "period: " + chain.recipe.period, {}};
+  StepKey store{"corpus/store", 2, store_settings(corpus) + "period: " + chain.recipe.period, {}};
   uint64_t bytes = 0;
   const auto files = corpus_files(corpus, chain.loaded.folder);
   for (const auto& file : files) {
@@ -99,6 +100,7 @@ void corpus_step(Chain& chain, bool mend) {
   }
   const CorpusJob job{
       files, chain.recipe.period, chain.loaded.folder, tokenizer.get(), chat_template.get(), {}, erasure};
+  const std::string replayed = EarlierCorpora(corpus, job).digest();
   const fs::path store_folder = chain.run.step_path(store.step);
   if (mend) chain.run.reopen(store);
   chain.step("corpus", store, 6 * bytes, [&](const fs::path& folder) {
@@ -107,9 +109,10 @@ void corpus_step(Chain& chain, bool mend) {
     figures["documents"] = StoreReader(folder).documents();
     return figures;
   });
-  StepKey key{"corpus", 2, config_key(corpus) + "period: " + chain.recipe.period, store.inputs};
+  StepKey key{"corpus", 3, config_key(corpus) + "period: " + chain.recipe.period, store.inputs};
   key.inputs["store"] = chain.digest_of_step(store.step);
   key.inputs["earlier months"] = earlier_months_digest(corpus, job);
+  if (!replayed.empty()) key.inputs["replayed months"] = replayed;
   if (!corpus.contract.previous.empty()) {
     const fs::path previous = chain.loaded.resolve(corpus.contract.previous) / "contract.json";
     check(fs::is_regular_file(previous), chain.loaded.place("corpus.contract.previous"), ": there is no ",

@@ -53,6 +53,11 @@ void anchor_command_line(Setting& root) {
         for (auto& source : setting.items)
           for (auto& [inner, paths] : source.members)
             if (inner == "paths") anchor_list(paths);
+      if (section == "corpus")
+        for (auto& [inner, path] : setting.members) {
+          if (inner == "ledger" || inner == "index" || inner == "previous") anchor(path);
+          if (inner == "replay_from") anchor_list(path);
+        }
     }
 }
 
@@ -300,6 +305,9 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
     for (auto& source : r.corpus->sources)
       for (auto& path : source.paths) absolute(path);
     absolute(r.corpus->contract.previous);
+    absolute(r.corpus->duplicates.index);
+    absolute(r.corpus->split.ledger);
+    for (auto& from : r.corpus->mix.replay_from) absolute(from);
   }
   if (r.train) absolute(r.train->model);
   if (r.lora) absolute(r.lora->model);

@@ -61,9 +61,11 @@ ReportSection corpus_section(const Json& counts) {
                                                       {"kept", "kept"},
                                                       {"train", "train"},
                                                       {"held_out", "held out"},
+                                                      {"replayed", "replayed"},
                                                       {"tokens", "tokens"}};
   for (const auto& [key, label] : rows)
-    if (counts.contains(key)) section.rows.push_back({label, count_text(counts[key])});
+    if (counts.contains(key) && (std::string(key) != "replayed" || counts[key] != 0))
+      section.rows.push_back({label, count_text(counts[key])});
   return section;
 }
 

@@ -257,5 +257,55 @@ TEST(ClusterSplit, Config) {
   EXPECT_ERROR(split_month({}, SplitConfig{}, ledger), "salt");
 }
 
+TEST(ClusterSplit, AnotherMonthsDocumentIsTrainedOnOnlyWhereNothingHoldsItOut) {
+  SplitConfig config;
+  config.held_out_fraction = 0.5;
+  SplitLedger ledger("t", config.salt);
+  std::vector<SplitDocument> month;
+  for (int i = 0; i < 40; ++i)
+    month.push_back({"d" + std::to_string(i), i % 2 == 0 ? "c" + std::to_string(i) : "", {}});
+  const auto sides = split_month(month, config, ledger);
+  const auto size = ledger.size();
+  std::string train, held;
+  for (size_t i = 0; i < month.size(); ++i) {
+    EXPECT_EQ(may_be_trained_on(month[i], config, ledger), sides[i] == Side::kTrain) << i;
+    if (month[i].customer.empty()) continue;
+    (sides[i] == Side::kTrain ? train : held) = month[i].customer;
+  }
+  EXPECT_TRUE(may_be_trained_on({"new", train, {}}, config, ledger));
+  EXPECT_FALSE(may_be_trained_on({"new", held, {}}, config, ledger));
+  EXPECT_FALSE(may_be_trained_on({"new", train, {"new", "x"}, 0.1}, config, [&] {
+    SplitLedger other = ledger;
+    other.set(split_key(config.salt, "t", 'd', "x"), Side::kHeldOut);
+    return other;
+  }()));
+  // Nothing is known: the hash says it, or the rank of whom the name only stands for.
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = "nobody" + std::to_string(i);
+    EXPECT_EQ(may_be_trained_on({"new", name, {}}, config, ledger),
+              !is_held_out(config.salt, "t", name, "", 0.5));
+  }
+  EXPECT_TRUE(may_be_trained_on({"new", "n", {}, 0.7}, config, ledger));
+  EXPECT_FALSE(may_be_trained_on({"new", "n", {}, 0.3}, config, ledger));
+  EXPECT_EQ(ledger.size(), size);
+}
+
+// A stand-in for a customer, with the customer's rank, is on the customer's side.
+TEST(ClusterSplit, ARankDecidesInThePlaceOfTheName) {
+  SplitConfig config;
+  config.held_out_fraction = 0.4;
+  std::vector<SplitDocument> named, standing_in;
+  for (int i = 0; i < 60; ++i) {
+    const std::string customer = "c" + std::to_string(i);
+    named.push_back({"d" + std::to_string(i), customer, {}});
+    standing_in.push_back({named.back().id,
+                           std::to_string(customer_hash("t", customer)),
+                           {},
+                           split_rank(config.salt, "t", customer, "")});
+  }
+  SplitLedger a("t", config.salt), b("t", config.salt);
+  EXPECT_EQ(split_month(named, config, a), split_month(standing_in, config, b));
+}
+
 }  // namespace
 }  // namespace decant

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <set>
 
 #include "core/random.h"
 #include "tests/support/config_text.h"
@@ -192,6 +193,7 @@ TEST(Mix, CapsHoldAndALargerOneOnlyAdds) {
   }
   MixConfig config = everything();
   config.replay = 0.02;
+  config.max_documents_per_customer = 6;  // so that the month itself meets it
   const auto decisions = mix(list, kNames, kMonth, config);
   std::map<std::pair<uint32_t, uint64_t>, int64_t> canned;
   std::map<uint32_t, int64_t> teacher, tenants;
@@ -248,10 +250,37 @@ TEST(Mix, Summary) {
   EXPECT_EQ(sum, expected);
 }
 
+// What is too dear to know of every document is asked when its turn comes; the answer is as if it had been
+// known before.
+TEST(Mix, AskingLateIsAskingEarly) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    auto list = documents(seed, 900);
+    MixConfig config = everything();
+    const auto withdrawn = [](const MixDocument& d) { return d.id % 3 == 0; };
+    std::set<size_t> asked;
+    const auto late = mix(list, kNames, kMonth, config, [&](size_t i) {
+      EXPECT_LT(list[i].period, kMonth);
+      asked.insert(i);
+      return withdrawn(list[i]) ? MixReason::kWithdrawn : MixReason::kTaken;
+    });
+    for (MixDocument& d : list)
+      if (d.period < kMonth && withdrawn(d)) d.withdrawn = 0;
+    const auto early = mix(list, kNames, kMonth, config);
+    size_t earlier = 0;
+    for (size_t i = 0; i < list.size(); ++i) {
+      EXPECT_EQ(late[i].copies, early[i].copies) << i;
+      earlier += list[i].period < kMonth ? 1 : 0;
+    }
+    EXPECT_GT(asked.size(), 50u);
+    EXPECT_LT(asked.size(), earlier);  // those beyond the quota are not
+  }
+}
+
 TEST(Mix, Config) {
   MixConfig c;
   c.sources = {{"a", {0.5, 0.25, 10, 20}}, {"b", {}}};
   c.max_repeats = 2;
+  c.replay_from = {"runs/*/corpus"};
   c.replay = 0.3;
   c.replay_tokens = 1;
   c.replay_months = 2;
@@ -265,6 +294,7 @@ TEST(Mix, Config) {
     EXPECT_ERROR(test::read_config_text<MixConfig>(yaml), part);
   };
   error("replay: -0.1", "at least 0");
+  error("replay: 0.1", "'replay_from': names no corpus");
   error("sources: {a: {weight: -1}}", "the weight of 'a'");
   error("sources: {a: {share: 2}}", "the share of 'a'");
   error("withdrawn: [{name: x}]", "would withdraw everything");

@@ -75,6 +75,33 @@ std::map<std::string, std::string> sides_of(const fs::path& corpus) {
   return sides;
 }
 
+std::vector<Conversation> read_conversations(const fs::path& path) {
+  std::vector<Conversation> all;
+  const std::string text = read_file(path);
+  for (size_t at = 0, end; at < text.size(); at = end + 1) {
+    end = text.find('\n', at);
+    all.push_back(parse_conversation(parse_json(text.substr(at, end - at), "line")));
+  }
+  return all;
+}
+
+std::map<std::string, std::string> documents_of(const fs::path& corpus) {
+  std::map<std::string, std::string> sides;  // tenant and id
+  for (const char* side : {"train", "held_out"})
+    for (const auto& entry : fs::directory_iterator(corpus / "conversations" / side))
+      for (const Conversation& c : read_conversations(entry.path())) sides[c.tenant + "/" + c.id] = side;
+  return sides;
+}
+
+bool has_word(const std::string& text, const std::string& word) {
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+  for (size_t at = 0; (at = text.find(word, at)) != std::string::npos; ++at) {
+    const size_t end = at + word.size();
+    if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return true;
+  }
+  return false;
+}
+
 TEST(PrepareCorpora, TwoMonthsWithAnErasureInBetween) {
   DECANT_NEEDS_SHARED("data/irc-ubuntu");
   set_log_level(LogLevel::kError);
@@ -85,6 +112,11 @@ TEST(PrepareCorpora, TwoMonthsWithAnErasureInBetween) {
   config.sequence_length = 4096;
   config.max_bad_fraction = 0.1;
   config.duplicates.index = "index";
+  config.split.ledger = "index";
+  config.mix.replay_from = {"2026-0*"};
+  config.mix.replay = 0.25;
+  config.mix.max_documents_per_customer = 40;
+  config.mix.withdrawn.push_back({"sudo", "irc", "", "", "\\bsudo\\b"});
   const test::ByteTokenizer tokenizer;
   const auto chat_template = chat_template_from_text(chatml_template_text(), "test");
   const auto prepare = [&](const std::string& period, const Erasure& erasure) {
@@ -117,6 +149,7 @@ TEST(PrepareCorpora, TwoMonthsWithAnErasureInBetween) {
   EXPECT_EQ(erased["in"].get<int64_t>(), january["in"].get<int64_t>() - trace.documents);
   EXPECT_THAT(prove_erased(corpus, corpus / "store", secret, "", gone, trace).found, ::testing::IsEmpty());
 
+  const auto sides_of_erased = sides_of(corpus);
   const Json february = prepare("2026-02", trace.erasure);
   EXPECT_EQ(sum(february), february["in"].get<int64_t>());
   EXPECT_EQ(find_customer(folder / "2026-02/store", secret, "", gone).documents, 0);
@@ -128,6 +161,33 @@ TEST(PrepareCorpora, TwoMonthsWithAnErasureInBetween) {
     ++both;
   }
   EXPECT_GT(both, 500u);
+
+  // A quarter of the month's tokens once more, of what January trained on, and never of what is gone.
+  EXPECT_GT(february["replayed"].get<int64_t>(), 1000);
+  const auto january_sides = documents_of(corpus);
+  size_t replayed = 0;
+  for (const auto& [document, side] : documents_of(folder / "2026-02")) {
+    if (!january_sides.contains(document)) continue;
+    EXPECT_EQ(side, "train");
+    EXPECT_EQ(january_sides.at(document), "train") << document;
+    ++replayed;
+  }
+  EXPECT_EQ(replayed, february["replayed"].get<size_t>());
+  for (const auto& [tenant, of] : february["mix"]["tenants"].items()) {
+    const auto again = of["replayed_tokens"].get<double>(), all = of["tokens"].get<double>();
+    EXPECT_LE(again, 0.25 * (all - again)) << tenant;
+    if (all - again > 200000) {  // else one document may be more than the quota
+      EXPECT_GT(again, 0.2 * (all - again)) << tenant;
+    }
+  }
+  EXPECT_GT(february["dropped"]["withdrawn:sudo"].get<int64_t>(), 50);
+  for (const Conversation& c : read_conversations(folder / "2026-02/conversations/train/irc.jsonl"))
+    for (const Message& message : c.messages) EXPECT_FALSE(has_word(message.content, "sudo")) << c.id;
+  EXPECT_GT(february["canned_replies"]["crosswoz"]["replies"].get<int64_t>(), 3);
+
+  // The first month anew, with what the second left in ledger and index: the same.
+  EXPECT_EQ(prepare("2026-01", trace.erasure)["split"].dump(), erased["split"].dump());
+  EXPECT_EQ(sides_of(folder / "2026-01"), sides_of_erased);
 }
 
 }  // namespace

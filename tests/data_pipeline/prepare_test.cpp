@@ -52,6 +52,7 @@ struct Job {
     config.held_out_fraction = 0;
     config.filter.presets = {};  // texts here are short and made up: what is about them switches them on
     config.duplicates.near = false;
+    config.canned_replies.most = 0;
   }
   StoreLimits limits;
   Erasure erasure;
@@ -281,7 +282,7 @@ TEST(Prepare, SameBytesForAnyThreadsAndFolder) {
       first = counts;
       // Lists, ledger, decisions, key, contract, report, lineage, croissant and sides; key, facts and blocks
       // of the store; of two tenants on two sides conversations, index and shard.
-      EXPECT_EQ(files_below(run.folder / out).size(), 11u + 2 + 10 + 4 * 3);
+      EXPECT_EQ(files_below(run.folder / out).size(), 12u + 2 + 10 + 4 * 3);
     }
     EXPECT_EQ(counts.dump(), first.dump()) << threads;
     EXPECT_THAT(differing_files(run.folder / out, run.folder / "out1"), ::testing::IsEmpty()) << threads;

@@ -90,6 +90,60 @@ TEST(Erase, ACustomerIsGoneAndWhatLearnedFromThemIsListed) {
   EXPECT_THAT(again.err, ::testing::HasSubstr("no corpus has a document of this customer"));
 }
 
+// Two months, the second of which replays the first: a customer who is erased is gone from both, and from the
+// ledger of the split.
+TEST(Erase, ACustomerDoesNotComeBackByReplay) {
+  const fs::path scratch = scratch_folder();
+  const fs::path tiny = fs::absolute("recipes/tiny/corpus");
+  const auto arguments = [&](const std::string& verb, const std::string& period, const std::string& tenant) {
+    return std::vector<std::string>{verb,
+                                    kRecipe,
+                                    "--threads",
+                                    "1",
+                                    "period=" + period,
+                                    "corpus.inputs=[" + (tiny / (tenant + ".jsonl")).string() + "]",
+                                    "corpus.split.ledger=sides",
+                                    "corpus.mix.replay_from=[runs/tiny/*/corpus]",
+                                    "corpus.mix.replay_tokens=100000",
+                                    "lora.tenants=[" + tenant + "]"};
+  };
+  for (const auto& [period, tenant] : {std::pair("2026-09", "acme"), std::pair("2026-10", "zen")}) {
+    const Ran ran = run_decant(arguments("prepare", period, tenant), {scratch});
+    ASSERT_EQ(ran.status, 0) << ran.err;
+  }
+  const fs::path september = scratch / "runs/tiny/2026-09/corpus",
+                 october = scratch / "runs/tiny/2026-10/corpus";
+  const auto lines = [&](const fs::path& corpus) {
+    return json_lines(slurp(corpus / "conversations/train/acme.jsonl"));
+  };
+  ASSERT_EQ(lines(september), lines(october));  // all of it is replayed
+  const std::string customer = lines(september).front()["customer"];
+  const auto has = [&](const fs::path& corpus) {
+    const auto all = lines(corpus);
+    return std::any_of(all.begin(), all.end(), [&](const Json& c) { return c["customer"] == customer; });
+  };
+  const auto ledger = fs::file_size(scratch / "sides/acme.split");
+  const Ran again = run_decant(arguments("prepare", "2026-10", "zen"), {scratch});
+  EXPECT_EQ(again.out.substr(0, 13), "nothing to do") << again.err;
+
+  auto erase = arguments("erase", "2026-10", "zen");
+  erase.insert(erase.end(), {"--customer", customer});
+  const Ran erased = run_decant(erase, {scratch});
+  ASSERT_EQ(erased.status, 0) << erased.err;
+  const auto report = json_lines(erased.out);
+  ASSERT_EQ(report.size(), 2U);
+  EXPECT_GT(report[0]["documents"], 0);
+  EXPECT_EQ(report[1]["documents"], 0);
+  EXPECT_GT(report[1]["scanned_files"], 5);  // looked at all the same
+  EXPECT_FALSE(has(september));
+  EXPECT_FALSE(has(october));
+  EXPECT_EQ(lines(september), lines(october));
+  EXPECT_FALSE(lines(october).empty());
+  // The customer and each document are forgotten.
+  EXPECT_EQ(fs::file_size(scratch / "sides/acme.split"),
+            ledger - 8 * (1 + report[0]["documents"].get<uintmax_t>()));
+}
+
 TEST(Annotate, ALineALine) {
   const fs::path scratch = scratch_folder();
   RunOptions options{scratch};
