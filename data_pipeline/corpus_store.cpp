@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -211,41 +212,67 @@ void StoreWriter::append(StoreChunk&& chunk) {
   if (input_bytes_ >= block_bytes_) close_block();
 }
 
-void StoreWriter::close_block() {
-  if (rows_.empty()) return;
-  std::string names;
-  for (const std::string& name : new_names_) {
-    append_number(names, narrow(name.size()));
-    names += name;
-  }
-  const std::string_view rows = bytes_of(rows_.data(), rows_.size());
+// What a block is written from.
+struct StoreWriter::Block {
   BlockHead head;
+  std::filesystem::path path;
+  std::string names;
+  std::vector<StoreRow> rows;
+  std::string facts, data;
+
+  uint64_t write() {
+    const std::string_view row_bytes = bytes_of(rows.data(), rows.size());
+    head.digest = block_digest(names, row_bytes, facts, data);
+    AtomicFile file(path);
+    file.write(bytes_of(&head, 1));
+    file.write(names);
+    file.write(row_bytes);
+    file.write(facts);
+    file.write(data);
+    file.commit();
+    return head.digest;
+  }
+};
+
+void StoreWriter::finish_block() {
+  if (closing_.valid()) digests_.push_back(digest_text(closing_.get()));
+}
+
+void StoreWriter::close_block() {
+  finish_block();
+  if (rows_.empty()) return;
+  auto block = std::make_shared<Block>();
+  block->path = folder_ / block_name(blocks_);
+  for (const std::string& name : new_names_) {
+    append_number(block->names, narrow(name.size()));
+    block->names += name;
+  }
+  block->rows = std::move(rows_);
+  block->facts = std::move(facts_);
+  block->data = std::move(data_);
+  BlockHead& head = block->head;
   head.index = blocks_;
-  head.rows = rows_.size();
-  head.name_bytes = names.size();
-  head.fact_bytes = facts_.size();
-  head.data_bytes = data_.size();
+  head.rows = block->rows.size();
+  head.name_bytes = block->names.size();
+  head.fact_bytes = block->facts.size();
+  head.data_bytes = block->data.size();
   head.end = position_;
-  head.digest = block_digest(names, rows, facts_, data_);
-  AtomicFile file(folder_ / block_name(blocks_));
-  file.write(bytes_of(&head, 1));
-  file.write(names);
-  file.write(rows);
-  file.write(facts_);
-  file.write(data_);
-  file.commit();
-  digests_.push_back(digest_text(head.digest));
   ++blocks_;
-  documents_ += rows_.size();
-  rows_.clear();
-  facts_.clear();
-  data_.clear();
+  documents_ += block->rows.size();
+  rows_ = {};
+  facts_ = {};
+  data_ = {};
+  rows_.reserve(head.rows);
+  facts_.reserve(head.fact_bytes);
+  data_.reserve(head.data_bytes);
   new_names_.clear();
   input_bytes_ = 0;
+  closing_ = std::async(std::launch::async, [block] { return block->write(); });
 }
 
 void StoreWriter::finish(Json facts) {
   close_block();
+  finish_block();
   facts["documents"] = documents_;
   facts["blocks"] = digests_;
   write_json(folder_ / "store.json", facts);

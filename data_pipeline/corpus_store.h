@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <map>
 #include <string>
 #include <string_view>
@@ -121,7 +122,9 @@ struct StoreChunk {
 
 class StoreWriter {
  public:
-  // Goes on after the whole blocks that are in `folder`; Error when one of them is none.
+  // Goes on after the whole blocks that are in `folder`; Error when one of them is none. A block is written
+  // and fsynced by a thread of its own while the next one is filled; what is wrong with it is an Error of the
+  // next block or of finish().
   StoreWriter(const std::filesystem::path& folder, uint64_t block_bytes);
   const StorePosition& position() const { return position_; }
   uint64_t documents() const { return documents_; }
@@ -130,7 +133,9 @@ class StoreWriter {
   void finish(Json facts);
 
  private:
+  struct Block;
   void close_block();
+  void finish_block();
   std::filesystem::path folder_;
   uint64_t block_bytes_, blocks_ = 0, documents_ = 0;
   StorePosition position_;
@@ -142,6 +147,9 @@ class StoreWriter {
   std::vector<StoreRow> rows_;
   std::string facts_, data_;
   uint64_t input_bytes_ = 0;
+  // The digest of the block that is being written; blocks are written one after the other. Last, so that its
+  // end is waited for first.
+  std::future<uint64_t> closing_;
 };
 
 // A document's bytes, read together.

@@ -59,7 +59,7 @@ class Decider {
     read_rows();
     mark_duplicates();
     mark_repeated_ids();
-    compared_ = {};
+    std::vector<Compared>().swap(compared_);  // `= {}` would keep the memory
     filter_documents();
     mark_contaminated();
     if (config_.duplicates.near) mark_near_duplicates();
@@ -188,7 +188,7 @@ class Decider {
                   match.first_token, " to ", match.first_token + match.tokens, " of the ",
                   match.in_answer ? "answer" : "question", " of ", match.set, " ", match.item));
     }
-    scans_ = {};
+    std::vector<std::pair<uint64_t, DocumentScan>>().swap(scans_);
     drop_the_dead();
   }
 
@@ -200,14 +200,23 @@ class Decider {
     };
     std::map<std::string, Month> tenants;
     const NearDuplicateConfig& compare = config_.duplicates.compare;
+    // Counted first: what grows to an unknown size takes up to three times its memory.
+    std::map<std::string, size_t> documents;
+    store_.each_row([&](uint64_t i, const StoreRow& row) {
+      if (out_.kept(i)) ++documents[store_.name(row.tenant)];
+    });
     store_.each_facts([&](uint64_t i, const StoredFacts& facts) {
       if (!out_.kept(i)) return;
       const StoreRow& row = facts.row;
       Month& month = tenants[store_.name(row.tenant)];
-      if (month.near == nullptr)
+      if (month.near == nullptr) {
         month.near = std::make_unique<NearDuplicates>(compare, scratch_, [this, &month](size_t document) {
           return duplicate_texts(stored_conversation(store_.get(month.documents[document])));
         });
+        const size_t count = documents[store_.name(row.tenant)];
+        month.near->reserve(count);
+        month.documents.reserve(count);
+      }
       month.documents.push_back(i);
       // The shingles are made again where they are needed; only their number counts here.
       const std::vector<uint32_t> keys = facts.band_keys();
@@ -241,6 +250,7 @@ class Decider {
         earlier_keepers_.emplace(document, keeper);
       }
       if (index != nullptr) index->commit(job_.period, *month.near, result);
+      month = {};
     }
     drop_the_dead();
   }

@@ -121,6 +121,14 @@ NearDuplicates::NearDuplicates(const NearDuplicateConfig& config, std::filesyste
         "near-duplicates: the threshold must be above 0 and at most 1");
 }
 
+void NearDuplicates::reserve(size_t documents) {
+  for (auto& keys : keys_) keys.reserve(documents);
+  if (!fetch_) shingles_at_.reserve(documents);
+  counts_.reserve(documents);
+  id_end_.reserve(documents + 1);
+  period_of_.reserve(documents);
+}
+
 size_t NearDuplicates::add(std::string_view id, std::string_view period, const Sketch& sketch) {
   check(!resolved_, "near-duplicates: a document after resolve()");
   check(size() < kMostDocuments && sketch.shingles.size() < kMostDocuments,
@@ -128,7 +136,7 @@ size_t NearDuplicates::add(std::string_view id, std::string_view period, const S
   check(id.size() <= kMaxDocumentIdBytes, "near-duplicates: an id of ", id.size(), " bytes; at most ",
         kMaxDocumentIdBytes, " are taken");
   counts_.push_back(static_cast<uint32_t>(sketch.shingles.size()));
-  shingles_at_.push_back(fetch_ ? 0 : spill_.append(sketch.shingles));
+  if (!fetch_) shingles_at_.push_back(spill_.append(sketch.shingles));
   for (size_t b = 0; b < keys_.size(); ++b)
     keys_[b].push_back(sketch.shingles.empty() ? 0 : sketch.band_keys[b]);
   ids_ += id;

@@ -104,6 +104,9 @@ class NearDuplicates {
   // `folder` is for the temporary file. With `fetch` no shingles are kept.
   NearDuplicates(const NearDuplicateConfig& config, std::filesystem::path folder, Fetch fetch = {});
 
+  // For how many documents there will be: memory is taken once, not while it grows.
+  void reserve(size_t documents);
+
   // Returns the document's number: 0, 1, 2, ... `period` is "" or as is_period says. The sketch is one of a
   // Sketcher of the same config: sketching is most of the work, and may be done by many threads.
   size_t add(std::string_view id, std::string_view period, const Sketch& sketch);

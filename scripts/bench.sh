@@ -5,16 +5,21 @@
 #   scripts/bench.sh data    the data pipeline, section by section
 #
 # ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data`.
+# DECANT_BENCH_MB (default 500) is the size of the corpus of the sections corpus and months.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # A section is tests/bench/peers/data_NAME.py, called with the folder of the programs, a work folder and ROUNDS, in the
-# environment that scripts/bench_peers.txt describes; the second word is the program of tests/bench that it runs.
+# environment that scripts/bench_peers.txt describes; the words after its name are the programs that it runs.
 readonly data_sections=(
   "tokenizer tokenizer_bench"
   "language attributes_bench"
   "pii pii_bench"
   "templates template_bench"
+  "neardup neardup_bench"
+  "corpus corpus_bench decant"
+  "months corpus_bench neardup_bench decant"
+  "shards shard_bench"
 )
 
 deps=${DECANT_DEPS:-$HOME/.cache/decant}
@@ -40,9 +45,10 @@ case ${1:-model} in
       echo "$wanted" >"$peers/complete"
     fi
     for section in "${data_sections[@]}"; do
-      read -r name program <<<"$section"
+      read -r name programs <<<"$section"
       [[ " ${SECTIONS:-$name} " == *" $name "* ]] || continue
-      cmake_target "$program"
+      # shellcheck disable=SC2086
+      cmake_target $programs
       "$peers/bin/python" "tests/bench/peers/data_$name.py" build/release/bench "$work" "$rounds"
       echo
     done

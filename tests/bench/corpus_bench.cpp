@@ -1,7 +1,7 @@
 // The whole corpus step on one input: usage: corpus_bench MODEL_FOLDER INPUT OUT [THREADS [KEY=VALUE ...]].
-// OUT is removed first. Settings are those of a recipe's corpus section. Prints {"mb_per_second", "bytes",
-// "seconds", "user_seconds", "peak_mb", "documents", "kept", "tokens"}; megabytes are those of the input as
-// it is read (decompressed).
+// OUT is removed first. Settings are those of a recipe's corpus section, and period=YYYY-MM (2026-01). Prints
+// {"mb_per_second", "bytes", "seconds", "user_seconds", "peak_mb", "documents", "kept", "tokens"}; megabytes
+// are those of the input as it is read (decompressed).
 #include <sys/resource.h>
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
@@ -24,8 +24,13 @@ int main(int argc, char** argv) try {
   }
   const int threads = argc > 4 ? std::stoi(argv[4]) : 1;
   std::string yaml = "inputs: ['" + std::string(argv[2]) + "']\nmax_bad_fraction: 1\n";
+  std::string period = "2026-01";
   for (int i = 5; i < argc; ++i) {
     std::string setting = argv[i];
+    if (setting.starts_with("period=")) {
+      period = setting.substr(7);
+      continue;
+    }
     yaml += setting.replace(setting.find('='), 1, ": ") + "\n";
   }
   decant::set_log_level(decant::LogLevel::kError);
@@ -37,7 +42,7 @@ int main(int argc, char** argv) try {
   const auto chat_template =
       config.template_name == "plain" ? decant::plain_template() : decant::load_chat_template(argv[1]);
   const decant::CorpusJob job{
-      decant::corpus_files(config, "."), "2026-01", ".", tokenizer.get(), chat_template.get(), {}, {}};
+      decant::corpus_files(config, "."), period, ".", tokenizer.get(), chat_template.get(), {}, {}};
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
   tbb::task_arena arena(threads);
   const auto start = std::chrono::steady_clock::now();
