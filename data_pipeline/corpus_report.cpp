@@ -126,13 +126,14 @@ std::string counts_table(const Json& counts) {
   return out + "</table>\n";
 }
 
-// Tokens one by one, darker green for more weight; tokens that hold parts of one character stay together.
-std::string coloured(const StoredDocument& document, const Tokenizer& tokenizer) {
-  const StoreRow& row = document.row();
-  const size_t shown = std::min<size_t>(row.tokens, kShownTokens);
-  std::vector<uint32_t> tokens(row.tokens);
-  std::vector<uint8_t> weights(row.tokens);
-  document.copy_tokens(0, row.tokens, tokens.data(), weights.data());
+// Some of a document's tokens one by one, darker green for more weight; tokens that hold parts of one
+// character stay together.
+std::string coloured(const StoredDocument& document, uint32_t first, uint32_t count,
+                     const Tokenizer& tokenizer) {
+  const size_t shown = std::min<size_t>(count, kShownTokens);
+  std::vector<uint32_t> tokens(count);
+  std::vector<uint8_t> weights(count);
+  document.copy_tokens(first, count, tokens.data(), weights.data());
   std::string out;
   std::vector<int64_t> open;
   uint8_t weight = 0;
@@ -150,8 +151,33 @@ std::string coloured(const StoredDocument& document, const Tokenizer& tokenizer)
     open.clear();
     weight = 0;
   }
-  if (shown < row.tokens) out += concat(" ... (", row.tokens - shown, " more tokens)");
+  if (shown < count) out += concat(" ... (", count - shown, " more tokens)");
   return out;
+}
+
+// A box for the document, or for each of its parts.
+std::string shown_document(const StoredDocument& document, const Tokenizer& tokenizer) {
+  std::string out;
+  uint32_t first = 0;
+  for (const uint32_t count : document.part_tokens()) {
+    out += "<div class=\"doc\">" + coloured(document, first, count, tokenizer) + "</div>\n";
+    first += count;
+  }
+  return out;
+}
+
+const char* judged_text(JudgedAnswers judged) {
+  switch (judged) {
+    case JudgedAnswers::kNone:
+      return "";
+    case JudgedAnswers::kChosen:
+      return ", a wanted answer";
+    case JudgedAnswers::kRejected:
+      return ", an unwanted answer";
+    case JudgedAnswers::kPair:
+      return ", a pair: chosen, rejected";
+  }
+  return "";
 }
 
 }  // namespace
@@ -180,9 +206,10 @@ std::string corpus_report(const std::string& title, const Json& counts, const Js
   out += "<h2>Sampled documents</h2>\n<p>Green tokens are under loss, the darker the more.</p>\n";
   for (const Json& index : contract.at("samples")) {
     const StoredDocument document = store.get(index.get<uint64_t>());
-    out += concat("<div>", escape(document.id()), " (", escape(store.name(document.row().tenant)), ", ",
-                  document.row().tokens, " tokens, ", document.row().target_tokens,
-                  " under loss)</div>\n<div class=\"doc\">", coloured(document, tokenizer), "</div>\n");
+    out +=
+        concat("<div>", escape(document.id()), " (", escape(store.name(document.row().tenant)), ", ",
+               document.row().tokens, " tokens, ", document.row().target_tokens, " under loss",
+               judged_text(judged_answers(document.row())), ")</div>\n", shown_document(document, tokenizer));
   }
   return out + "</body></html>\n";
 }

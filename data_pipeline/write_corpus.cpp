@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kSideVersion = 1;  // of how a side is written
+constexpr int64_t kSideVersion = 2;  // of how a side is written
 
 std::string base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
@@ -102,7 +102,8 @@ void note_changes(const StoreRow& row, const std::string& tenant, std::string_vi
     if (row.pii[k] > 0)
       kinds += concat(kinds.empty() ? "" : ", ", pii_kind_name(static_cast<PiiKind>(k)), " ", row.pii[k]);
   if (!kinds.empty()) add(Stage::kReplace, "pii_replaced", kinds);
-  if (row.parts > 1) add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
+  if (row.parts > 1 && judged_answers(row) != JudgedAnswers::kPair)
+    add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
 }
 
 }  // namespace
@@ -219,9 +220,23 @@ class SidesDone {
 // A shard's document is a part of a stored one.
 struct Part {
   uint64_t document;
-  uint32_t number;  // from 1; 0: the whole
-  uint32_t first;   // token
+  std::string suffix;  // of its id: none for the whole, else "#1", "#2", ... or of a pair its role
+  uint32_t first;      // token
 };
+
+DocumentRole role_of(JudgedAnswers judged, size_t part) {
+  switch (judged) {
+    case JudgedAnswers::kNone:
+      return DocumentRole::kPlain;
+    case JudgedAnswers::kChosen:
+      return DocumentRole::kChosen;
+    case JudgedAnswers::kRejected:
+      return DocumentRole::kRejected;
+    case JudgedAnswers::kPair:
+      return part == 0 ? DocumentRole::kChosen : DocumentRole::kRejected;
+  }
+  throw std::logic_error("write_corpus: no such answers");
+}
 
 void write_conversations(const StoreReader& store, const std::vector<uint64_t>& documents,
                          const fs::path& path) {
@@ -241,14 +256,22 @@ Json write_side(const StoreReader& store, const std::vector<uint64_t>& documents
     const StoredDocument document = store.get(i);
     const StoreRow& row = document.row();
     const auto lengths = document.part_tokens();
+    const JudgedAnswers judged = judged_answers(row);
+    const bool pair = judged == JudgedAnswers::kPair;
     uint32_t first = 0;
     for (uint32_t p = 0; p < lengths.size(); ++p) {
-      const uint32_t number = lengths.size() > 1 ? p + 1 : 0;
-      parts.push_back({i, number, first});
+      const DocumentRole role = role_of(judged, p);
+      std::string suffix;
+      if (pair)
+        suffix = concat("#", role_name(role));
+      else if (lengths.size() > 1)
+        suffix = concat("#", p + 1);
       source.lengths.push_back(lengths[p]);
+      source.roles.push_back(role);
+      source.pairs.push_back(pair ? static_cast<int64_t>(i) : -1);
+      source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix.size());
+      parts.push_back({i, std::move(suffix), first});
       first += lengths[p];
-      const size_t suffix = number == 0 ? 0 : 1 + std::to_string(number).size();
-      source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix);
     }
     source.target_bytes += row.target_bytes;
   }
@@ -259,8 +282,7 @@ Json write_side(const StoreReader& store, const std::vector<uint64_t>& documents
       const Part& part = parts[slot.document];
       if (part.document != open) document = store.get(open = part.document);
       document.copy_tokens(part.first, source.lengths[slot.document], slot.tokens, slot.loss_weight);
-      std::string id(document.id());
-      if (part.number > 0) id += concat("#", part.number);
+      const std::string id = std::string(document.id()) + part.suffix;
       id.copy(slot.id, id.size());
     }
   };
@@ -282,7 +304,8 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     if (!decisions.kept(i)) return;
     Side& side = sides[{store.name(row.tenant), decision.fate == Fate::kHeldOut}];
     side.documents.push_back(i);
-    side.digest = xxh3_64({reinterpret_cast<const char*>(&row.digest), sizeof row.digest}, side.digest);
+    const uint64_t content[2] = {row.digest, row.judged};
+    side.digest = xxh3_64({reinterpret_cast<const char*>(content), sizeof content}, side.digest);
     for (size_t k = 0; k < kPiiKinds; ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;

@@ -109,7 +109,10 @@ void inspect_adapter(const fs::path& path) {
 
 // Tokens under loss stand out: green on a terminal, in guillemets elsewhere.
 void show_document(const ShardDocument& document, const Tokenizer* tokenizer, bool terminal) {
-  print("  " + shown(document.id, 200) + concat(" (", document.tokens.size(), " tokens)\n    "));
+  std::string role;
+  if (document.role != DocumentRole::kPlain) role = concat(", ", role_name(document.role));
+  if (document.pair >= 0) role += concat(" of pair ", document.pair);
+  print("  " + shown(document.id, 200) + concat(" (", document.tokens.size(), " tokens", role, ")\n    "));
   std::string text;
   bool learned = false;
   std::vector<int64_t> span;
@@ -156,6 +159,10 @@ void inspect_shards(const fs::path& path, const InspectArguments& a) {
                reader.header().sequence_length, " tokens, ", reader.tokens(), " tokens\n  tokenizer sha256 ",
                reader.header().tokenizer_sha256, "\n  template sha256 ", reader.header().template_sha256,
                "\n"));
+  const RoleCounts& roles = reader.roles();
+  if (roles.chosen + roles.rejected > 0)
+    print(concat("  roles: ", roles.chosen, " chosen, ", roles.rejected, " rejected, ", roles.plain,
+                 " plain; ", roles.pairs, " pairs\n"));
   const auto tokenizer = tokenizer_of(path, a, reader.header().tokenizer_sha256);
   if (tokenizer == nullptr) print("  ids are shown; --tokenizer MODEL shows text\n");
   int64_t left = a.documents;
