@@ -329,6 +329,10 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
     text += digest + " " + input.name + "\n";
     input_list.push_back({{"name", input.name}, {"sha256", digest}, {"bytes", fs::file_size(input.path)}});
     if (!input.source->license.empty()) input_list.back()["license"] = input.source->license;
+    if (!input.source->name.empty()) {
+      text += "source " + input.source->name + "\n";
+      input_list.back()["source"] = input.source->name;
+    }
   }
   return sha256_hex(text);
 }

@@ -268,7 +268,9 @@ Json measure_contract(const CorpusConfig& corpus, const StoreReader& store, cons
                           {"train_tokens", m.train_tokens},
                           {"train_target_tokens", m.train_target_tokens},
                           {"sampled", s.documents},
-                          {"special_tokens_of_the_sample", specials}};
+                          {"special_tokens_of_the_sample", specials},
+                          {"tenants", counts.value("tenants", Json::object())},
+                          {"sources", counts.value("sources", Json::object())}};
   contract["distributions"] = std::move(distributions);
   contract["drift"] = std::move(drift);
   contract["samples"] = Json::array();

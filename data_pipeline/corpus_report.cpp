@@ -108,22 +108,25 @@ std::string counts_table(const Json& counts) {
     if (value.is_number())
       out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
   out += "</table>\n";
-  if (!counts.contains("tenants")) return out;
-  out += "<table><tr><th>tenant</th>";
-  std::vector<std::string> columns;
-  for (const auto& [tenant, of] : counts["tenants"].items())
-    for (const auto& [name, value] : of.items())
-      if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
-        columns.push_back(name);
-  for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
-  out += "</tr>\n";
-  for (const auto& [tenant, of] : counts["tenants"].items()) {
-    out += "<tr><td>" + escape(tenant) + "</td>";
-    for (const std::string& name : columns)
-      out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
+  for (const auto& [key, title] : {std::pair("tenants", "tenant"), std::pair("sources", "source")}) {
+    if (!counts.contains(key)) continue;
+    out += concat("<table><tr><th>", title, "</th>");
+    std::vector<std::string> columns;
+    for (const auto& [row, of] : counts[key].items())
+      for (const auto& [name, value] : of.items())
+        if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
+          columns.push_back(name);
+    for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
     out += "</tr>\n";
+    for (const auto& [row, of] : counts[key].items()) {
+      out += "<tr><td>" + escape(row) + "</td>";
+      for (const std::string& name : columns)
+        out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
+      out += "</tr>\n";
+    }
+    out += "</table>\n";
   }
-  return out + "</table>\n";
+  return out;
 }
 
 // Some of a document's tokens one by one, darker green for more weight; tokens that hold parts of one

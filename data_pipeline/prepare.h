@@ -22,7 +22,8 @@ namespace decant {
 // report.html, lineage.json and croissant.json last, and an Error with exit status 3 when the contract is
 // broken. Returns the counts: {in, quarantined {reason: n}, duplicate, pii {kind: n},
 // merged_messages, trimmed_messages, kept, train, held_out, tokens, train_tokens, held_out_tokens,
-// target_tokens, rows, packing, tenants {name: {train, held_out, tokens, train_tokens, held_out_tokens}}}; in
+// target_tokens, rows, packing, tenants {name: {in, train, held_out, tokens, train_tokens, held_out_tokens,
+// target_tokens}}, sources {the same by the source's name, or the file's where it has none}}; in
 // = kept + duplicate + all quarantined; pii counts what is kept. Quarantine reasons: those of record_parser.h
 // and normalize.h, bad_tenant, duplicate_id, not_renderable, not_representable, too_long. A line has file,
 // line, byte_offset, reason, text and the record (record_base64 when it is not UTF-8, only record_bytes over

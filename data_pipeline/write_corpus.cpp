@@ -291,12 +291,46 @@ Json write_side(const StoreReader& store, const std::vector<uint64_t>& documents
 
 void add(Json& number, int64_t amount) { number = number.get<int64_t>() + amount; }
 
+// What of a source or a tenant goes where.
+struct Share {
+  int64_t in = 0, documents[2] = {0, 0}, tokens[2] = {0, 0}, target_tokens = 0;  // train, held out
+
+  void add_kept(const StoreRow& row, bool held_out) {
+    ++documents[held_out];
+    tokens[held_out] += row.tokens;
+    target_tokens += row.target_tokens;
+  }
+  Json json() const {
+    return {{"in", in},
+            {"train", documents[0]},
+            {"held_out", documents[1]},
+            {"tokens", tokens[0] + tokens[1]},
+            {"train_tokens", tokens[0]},
+            {"held_out_tokens", tokens[1]},
+            {"target_tokens", target_tokens}};
+  }
+};
+
+// What the recipe calls the source of each input; the file where it has no name.
+std::vector<std::string> source_names(const StoreReader& store) {
+  std::vector<std::string> names;
+  for (const Json& input : store.facts().at("inputs"))
+    names.push_back(input.contains("source") ? input["source"].get<std::string>()
+                                             : input.at("name").get<std::string>());
+  return names;
+}
+
 Json first_counts(const StoreReader& store, const Decisions& decisions,
                   std::map<std::pair<std::string, bool>, Side>& sides) {
   std::map<std::string, int64_t> quarantined, dropped;
   std::array<int64_t, kStorePiiKinds> pii{};
   int64_t duplicates = 0, near = 0, merged = 0, trimmed = 0;
+  const std::vector<std::string> source_of = source_names(store);
+  std::map<std::string, Share> sources, tenants;
   store.each_row([&](uint64_t i, const StoreRow& row) {
+    Share &source = sources[source_of.at(row.file)], &tenant = tenants[store.name(row.tenant)];
+    ++source.in;
+    ++tenant.in;
     const Decision& decision = decisions[i];
     if (decision.fate == Fate::kQuarantined) ++quarantined[decisions.reason(decision)];
     if (decision.fate == Fate::kDropped) ++dropped[decisions.reason(decision)];
@@ -306,6 +340,8 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
     side.documents.push_back(i);
     const uint64_t content[2] = {row.digest, row.judged};
     side.digest = xxh3_64({reinterpret_cast<const char*>(content), sizeof content}, side.digest);
+    source.add_kept(row, decision.fate == Fate::kHeldOut);
+    tenant.add_kept(row, decision.fate == Fate::kHeldOut);
     for (size_t k = 0; k < kPiiKinds; ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;
@@ -323,7 +359,10 @@ Json first_counts(const StoreReader& store, const Decisions& decisions,
   for (const char* key :
        {"kept", "train", "held_out", "tokens", "train_tokens", "held_out_tokens", "target_tokens", "rows"})
     counts[key] = 0;
-  counts["tenants"] = Json::object();
+  counts["tenants"] = counts["sources"] = Json::object();
+  for (const auto& [name, share] : tenants)  // one that keeps nothing has no folder, and is no tenant here
+    if (share.documents[0] + share.documents[1] > 0) counts["tenants"][name] = share.json();
+  for (const auto& [name, share] : sources) counts["sources"][name] = share.json();
   return counts;
 }
 
@@ -358,13 +397,7 @@ Json write_sides(const StoreReader& store, const Decisions& decisions, const Sha
       index = write_side(store, side_of.documents, header, shards);
       done_sides.end(name, digest);
     }
-    Json& of_tenant = counts["tenants"][tenant];
-    if (of_tenant.is_null())
-      of_tenant = {{"train", 0}, {"held_out", 0}, {"tokens", 0}, {"train_tokens", 0}, {"held_out_tokens", 0}};
     const auto tokens = index["tokens"].get<int64_t>();
-    add(of_tenant[side], documents);
-    add(of_tenant["tokens"], tokens);
-    add(of_tenant[side + "_tokens"], tokens);
     add(counts[side], documents);
     add(counts["kept"], documents);
     add(counts["tokens"], tokens);

@@ -171,6 +171,36 @@ void inspect_shards(const fs::path& path, const InspectArguments& a) {
       if (left-- > 0) show_document(document, tokenizer.get(), ::isatty(STDOUT_FILENO) == 1);
 }
 
+// Documents and tokens of each tenant and source, and what the contract found broken.
+void inspect_corpus(const fs::path& path) {
+  const Json contract = read_json(path / "contract.json");
+  const std::string where = (path / "contract.json").string();
+  const auto part = [&](const Json& json, const char* key) {
+    check(json.is_object() && json.contains(key), where, ": has no '", key, "'; prepare the corpus again");
+    return json[key];
+  };
+  const Json measures = part(contract, "measures");
+  print(concat(path.string(), ": corpus, ", part(measures, "kept").dump(), " of ",
+               part(measures, "documents").dump(), " documents kept, ", part(measures, "kept_tokens").dump(),
+               " tokens\n"));
+  constexpr const char* kColumns[] = {"in",           "train",           "held_out",
+                                      "train_tokens", "held_out_tokens", "target_tokens"};
+  for (const char* kind : {"tenants", "sources"}) {
+    const Json table = part(measures, kind);
+    check(table.is_object(), where, ": '", kind, "' must be an object");
+    print(concat("  ", kind, "\n"));
+    for (const auto& [name, of] : table.items()) {
+      std::string line = "    " + shown(name);
+      for (const char* column : kColumns) line += concat("  ", column, " ", part(of, column).dump());
+      print(line + "\n");
+    }
+  }
+  for (const Json& bound : part(contract, "checks"))
+    if (part(bound, "ok") == false)
+      print(concat("  broken: ", shown(part(bound, "name").dump()), " found ", part(bound, "found").dump(),
+                   ", allowed ", part(bound, "bound").dump(), "\n"));
+}
+
 void inspect_conversations(const fs::path& path, const InspectArguments& a) {
   const auto conversations = read_conversations(path);
   std::map<std::string, int64_t> tenants;
@@ -215,6 +245,7 @@ void inspect_folder(const fs::path& path, const InspectArguments& a) {
     return;
   }
   if (fs::exists(path / "index.json")) return inspect_shards(path, a);
+  if (fs::exists(path / "contract.json")) return inspect_corpus(path);
   if (fs::exists(path / "recipe.resolved.yaml") || fs::exists(path / "manifest.json"))
     return inspect_steps(path);
   if (fs::exists(path / "model.safetensors.index.json")) {

@@ -96,6 +96,17 @@ TEST(Preference, BothAnswersAreDocumentsWithTheLossOnWhatDiffers) {
   const Json counts = run();
   EXPECT_EQ(counts["in"], 5);
   EXPECT_EQ(counts["kept"], 5);
+  // Of each source, here a file, and each tenant; the sums are those of all.
+  ASSERT_EQ(counts["sources"].size(), 3u);
+  EXPECT_EQ(counts["sources"]["in/y.jsonl"]["train"], 2);
+  for (const char* key : {"train", "held_out", "tokens", "train_tokens", "held_out_tokens", "target_tokens"})
+    for (const char* kind : {"sources", "tenants"}) {
+      int64_t sum = 0;
+      for (const auto& [name, of] : counts[kind].items()) sum += of[key].get<int64_t>();
+      EXPECT_EQ(sum, counts[key].get<int64_t>()) << kind << " " << key;
+    }
+  EXPECT_EQ(read_json(run.folder / "out/contract.json")["measures"]["sources"], counts["sources"]);
+  EXPECT_THAT(read_file(run.folder / "out/report.html"), ::testing::HasSubstr("<td>in/y.jsonl</td>"));
   const fs::path shards = run.folder / "out/shards/train/shop";
   const auto documents = learned(shards);
   ASSERT_EQ(documents.size(), 7u);
