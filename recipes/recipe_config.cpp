@@ -229,6 +229,8 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
     for (auto& source : r.corpus->sources)
       for (auto& path : source.paths) absolute(path);
     absolute(r.corpus->contract.previous);
+    absolute(r.corpus->duplicates.index);
+    for (auto& set : r.corpus->decontaminate.sets) absolute(set.path);
   }
   if (r.train) absolute(r.train->model);
   if (r.lora) absolute(r.lora->model);

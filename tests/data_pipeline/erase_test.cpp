@@ -6,6 +6,8 @@
 
 #include "core/file.h"
 #include "core/random.h"
+#include "data_pipeline/cluster_split.h"
+#include "data_pipeline/erase_customer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -196,6 +198,47 @@ TEST(Erase, ADocumentOfCannedTextOnlyIsCounted) {
   EXPECT_EQ(traces.documents_without_piece(), 0u);
   traces.keep(kept);
   EXPECT_EQ(traces.documents_without_piece(), 1u);
+}
+
+TEST(Erase, WhatAKeptDocumentHoldsTooIsNotSearchedFor) {
+  ErasureTraces traces({"shop", {"customer-77"}, {}});
+  traces.add(talk("gone-1", "customer-77", kCanned));
+  const size_t all = traces.size();
+  EXPECT_FALSE(traces.keep(talk("kept", "c1", "nothing of theirs")));
+  EXPECT_EQ(traces.size(), all);
+  EXPECT_TRUE(traces.keep(talk("kept", "c1", "ask customer-77 about it")));
+  EXPECT_LT(traces.size(), all);
+  const auto found = [&](const std::string& bytes) {
+    ErasureReport report;
+    TraceScanner scanner(traces, "f", report);
+    scanner.feed(bytes);
+    scanner.finish();
+    return report.found;
+  };
+  EXPECT_EQ(found("customer-77"), 0u);
+  EXPECT_EQ(found("gone-1"), 1u);
+  EXPECT_FALSE(traces.keep(talk("gone-1", "c1", "an id that is used twice")));
+  EXPECT_EQ(found("gone-1"), 0u);
+}
+
+TEST(Erase, TheSplitsLedgerForgets) {
+  const auto path = test::scratch_folder() / "shop.split";
+  EXPECT_EQ(erase_from_split_ledger(path, "shop", "salt", {"c77"}, {}), 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  SplitLedger ledger("shop", "salt");
+  split_month({{.id = "a", .customer = "c77", .clusters = {}},
+               {.id = "b", .customer = "c1", .clusters = {}},
+               {.id = "gone-1", .customer = "", .clusters = {}}},
+              SplitConfig{0.1, "salt", 0.05}, ledger);
+  ledger.save(path);
+  const auto bytes = std::filesystem::file_size(path);
+  EXPECT_EQ(erase_from_split_ledger(path, "shop", "salt", {"c77", "nobody"}, {"gone-1"}), 2);
+  EXPECT_EQ(std::filesystem::file_size(path), bytes - 16);
+  EXPECT_EQ(erase_from_split_ledger(path, "shop", "salt", {"c77"}, {"gone-1"}), 0);
+  SplitLedger left = SplitLedger::load(path, "shop", "salt");
+  EXPECT_FALSE(left.erase_customer("c77"));
+  EXPECT_TRUE(left.erase_customer("c1"));
+  EXPECT_ERROR((void)erase_from_split_ledger(path, "shop", "another", {"c1"}, {}), "salt");
 }
 
 }  // namespace
