@@ -30,6 +30,7 @@ std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64
     tokens += length;
     const RowView view = reader.row_view(row);
     for (size_t d = 0; d < view.documents(); ++d) {
+      if (view.role(d) == DocumentRole::kRejected) continue;
       const uint64_t begin = view.document_offsets[d] - view.document_offsets[0];
       const uint64_t size = view.document_offsets[d + 1] - view.document_offsets[d];
       const auto ids = view.tokens.subspan(begin, size);
@@ -79,6 +80,11 @@ StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig&
   check_digest("tokenizer", tokenizer_sha256, reader->header().tokenizer_sha256);
   check_digest("chat template", template_sha256, reader->header().template_sha256);
   check(reader->rows() > 0, where, ": no rows to train on");
+  const RoleCounts& roles = reader->roles();
+  check(
+      roles.rejected == 0, where, ": ", roles.rejected, " of ", reader->documents(),
+      " documents are answers that people rejected: to learn them like any other would teach them; prepare ",
+      "the corpus with 'corpus.preference: chosen', or train with a loss that compares answers");
   check(has_target(*reader), where, ": no token has a loss weight: there is no answer to learn from");
   const int64_t longest = longest_row(*reader);
   const auto check_room = [&](const char* key, int64_t room) {

@@ -17,6 +17,7 @@
 #include "data_pipeline/attributes.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
+#include "data_pipeline/dedup.h"
 #include "data_pipeline/make_documents.h"
 #include "data_pipeline/mix.h"
 #include "data_pipeline/normalize.h"
@@ -43,11 +44,21 @@ void replace_in_json(Json& json, const std::string& tenant, const std::string& k
   }
 }
 
-PiiCounts replace_people(Conversation& c, const std::string& key) {
+void replace_in_message(Message& message, const std::string& tenant, const std::string& key,
+                        PiiCounts& counts) {
+  message.content = replace_pii(message.content, tenant, key, counts);
+  replace_in_json(message.tool_calls, tenant, key, counts);
+}
+
+// Of a pair (`rejected` is not null) what both have in common is counted once.
+PiiCounts replace_people(Conversation& c, Conversation* rejected, const std::string& key) {
   PiiCounts counts;
-  for (Message& message : c.messages) {
-    message.content = replace_pii(message.content, c.tenant, key, counts);
-    replace_in_json(message.tool_calls, c.tenant, key, counts);
+  const size_t common = rejected == nullptr ? 0 : common_messages(c, *rejected);
+  for (Message& message : c.messages) replace_in_message(message, c.tenant, key, counts);
+  if (rejected != nullptr) {
+    auto& worse = rejected->messages;
+    std::copy_n(c.messages.begin(), common, worse.begin());
+    for (size_t m = common; m < worse.size(); ++m) replace_in_message(worse[m], c.tenant, key, counts);
   }
   c.customer = replace_pii(c.customer, c.tenant, key, counts);
   replace_in_json(c.meta, c.tenant, key, counts);
@@ -97,9 +108,11 @@ class RecordWorker {
       chunk.add(start);
       return;
     }
-    for (Conversation& conversation : parsed.conversations) {
+    auto& conversations = parsed.conversations;
+    const bool pair = config_.preference == Preference::kPairs && conversations.size() == 2;
+    for (size_t i = 0; i < conversations.size(); i += pair ? 2 : 1) {
       StoredRecord out = start;
-      work(conversation, out);
+      work(conversations[i], pair ? &conversations[i + 1] : nullptr, out);
       if (erased_.has_customer(out.row.customer_key)) continue;
       if (!out.reason.empty()) keep_record(raw, out);
       chunk.add(out);
@@ -107,20 +120,21 @@ class RecordWorker {
   }
 
  private:
-  void work(Conversation& c, StoredRecord& out) const {
+  // `rejected`: the other conversation of a pair, which becomes one document with this one; or null.
+  void work(Conversation& c, Conversation* rejected, StoredRecord& out) const {
     const auto quarantine = [&](Stage stage, std::string reason, std::string text) {
       out.row.stage = stage;
       out.reason = std::move(reason);
       out.text = std::move(text);
     };
-    out.id = c.id;
+    out.id = rejected == nullptr ? c.id : c.pair;
     if (!is_tenant_name(c.tenant))
       return quarantine(Stage::kRead, "bad_tenant", "'tenant' must be 1 to 64 of a-z, 0-9 and '-'");
     out.tenant = c.tenant;
     if (c.period.empty()) c.period = job_.period;
     c.customer = normalize_text(c.customer);
     out.row.period = month_of(c.period);
-    out.row.id_key = store_key_of(c.tenant, c.id);
+    out.row.id_key = store_key_of(c.tenant, out.id);
     if (!c.customer.empty()) {
       out.row.customer_key = customer_tag(key_, c.tenant, c.customer);
       out.row.customer_hash = customer_hash(c.tenant, c.customer);
@@ -132,32 +146,60 @@ class RecordWorker {
     out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);
     if (!cleaned.reason.empty())
       return quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
+    if (rejected != nullptr) {
+      cleaned = clean_conversation(*rejected, normalizer_);
+      out.row.merged += static_cast<uint32_t>(cleaned.merged);
+      out.row.trimmed += static_cast<uint32_t>(cleaned.trimmed);
+      if (!cleaned.reason.empty())
+        return quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
+      if (common_messages(c, *rejected) == std::max(c.messages.size(), rejected->messages.size()))
+        return quarantine(Stage::kNormalize, "same_answers",
+                          "the answers of the pair are the same when clean");
+    }
 
     Tools& tools = tools_.local();
-    Attributes attributes = tools.meter.measure(c);
+    Conversation both;
+    if (rejected != nullptr) both = whole_pair(c, *rejected);
+    const Conversation& whole = rejected == nullptr ? c : both;
+    // What a pair looks like is what its wanted answer does: two answers are alike, which is no repetition.
+    Attributes attributes =
+        rejected == nullptr ? tools.meter.measure(c) : tools.meter.measure(c, duplicate_key(whole));
     out.row.content_key = attributes.exact_key;
     attributes.language.copy(out.row.language.data(), out.row.language.size());
-    out.row.split_rank = split_rank(config_.split_salt, c.tenant, c.customer, c.id);
-    out.row.messages = static_cast<uint32_t>(c.messages.size());
-    for (const Message& message : c.messages)
+    out.row.split_rank = split_rank(config_.split_salt, c.tenant, c.customer, out.id);
+    out.row.messages = static_cast<uint32_t>(whole.messages.size());
+    for (const Message& message : whole.messages)
       out.row.content_bytes += static_cast<uint32_t>(message.content.size());
     if (config_.replace_pii) {
-      const PiiCounts counts = replace_people(c, key_);
+      const PiiCounts counts = replace_people(c, rejected, key_);
+      if (rejected != nullptr) both = whole_pair(c, *rejected);
       for (size_t k = 0; k < kPiiKinds; ++k) out.row.pii[k] = static_cast<uint32_t>(counts.of[k]);
     }
     append_attributes_row(attributes, out.attributes);
     out.replies = reply_keys(c);
-    if (config_.duplicates.near) sketch(c, tools, out);
+    if (config_.duplicates.near) sketch(whole, tools, out);
     if (index_ != nullptr) {
       std::vector<std::string_view> texts;
-      for (const Message& message : c.messages) texts.push_back(message.content);
+      for (const Message& message : whole.messages) texts.push_back(message.content);
       index_->scan(c.tenant, texts, tools.scratch, out.hits);
     }
-    out.json = conversation_json(c).dump();
-    // The worse answer of a pair is kept as a conversation, but nothing here learns from pairs yet.
-    if (c.rejected)
-      return quarantine(Stage::kMix, "rejected_answer", "the worse answer of a preference pair");
-    MadeDocuments made = make_documents(c, config_, *job_.tokenizer, *job_.chat_template);
+    out.json = (rejected == nullptr ? conversation_json(c) : pair_json(c, *rejected)).dump();
+    const bool judged = c.judged && config_.preference == Preference::kPairs;
+    if (judged && rejected == nullptr && !c.pair.empty())
+      return quarantine(Stage::kMix, "half_pair",
+                        "the record has only one of the two conversations of a pair");
+    if (c.rejected && !judged)
+      return quarantine(Stage::kMix, "rejected_answer", "an answer that people did not want");
+    if (judged)
+      out.row.judged = static_cast<uint8_t>(rejected != nullptr ? JudgedAnswers::kPair
+                                            : c.rejected        ? JudgedAnswers::kRejected
+                                                                : JudgedAnswers::kChosen);
+    std::vector<Conversation> answers;
+    if (judged) answers.push_back(c);
+    if (judged && rejected != nullptr) answers.push_back(*rejected);
+    MadeDocuments made =
+        judged ? make_judged_documents(std::move(answers), config_, *job_.tokenizer, *job_.chat_template)
+               : make_documents(c, config_, *job_.tokenizer, *job_.chat_template);
     if (!made.reason.empty()) return quarantine(Stage::kRender, std::move(made.reason), std::move(made.text));
     out.part_tokens = std::move(made.part_tokens);
     out.tokens = std::move(made.tokens);
@@ -302,6 +344,7 @@ std::string store_key(const CorpusConfig& config, const CorpusJob& job, Json& in
     text += digest + " " + input.name + "\n";
     input_list.push_back({{"name", input.name}, {"sha256", digest}, {"bytes", fs::file_size(input.path)}});
     if (!input.source->license.empty()) input_list.back()["license"] = input.source->license;
+    text += "source " + input.source->shown_name() + "\n";
     input_list.back()["source"] = input.source->shown_name();
   }
   return sha256_hex(text);

@@ -95,31 +95,40 @@ std::string without_leading_space(std::string text) {
   return text.starts_with(' ') ? text.substr(1) : text;  // SentencePiece adds and removes one
 }
 
-// Documents of the sample as the tokenizer reads them back.
+// A document of a shard, which is `count` of the stored tokens, as the tokenizer reads it back.
+void measure_render(const CorpusConfig& corpus, const CorpusJob& job, const StoredDocument& document,
+                    const Conversation& c, uint32_t first, uint32_t count, Sampled& s) {
+  ++s.documents;
+  std::vector<uint32_t> tokens(count);
+  std::vector<uint8_t> weights(count);
+  document.copy_tokens(first, count, tokens.data(), weights.data());
+  const std::vector<int64_t> ids(tokens.begin(), tokens.end());
+  const std::string text = job.chat_template->render(c.messages, render_options(corpus, c)).text;
+  s.round_trips += without_leading_space(job.tokenizer->decode(ids)) == without_leading_space(text) ? 1 : 0;
+  const auto special = [&](size_t t) { return job.tokenizer->is_special(ids[t]); };
+  for (size_t t = 0; t < ids.size(); ++t)
+    if (special(t)) ++s.specials[ids[t]];
+  s.doubled_bos += ids.size() > 1 && ids[0] == ids[1] && special(0) ? 1 : 0;
+  size_t last = ids.size();
+  while (last > 0 && weights[last - 1] == 0) --last;
+  s.open_ends += last == 0 || !special(last - 1) ? 1 : 0;
+  for (const Message& message : c.messages)
+    s.pii_left += static_cast<int64_t>(find_pii(message.content).size());
+}
+
+// Documents of the sample.
 Sampled measure_sample(const CorpusConfig& corpus, const StoreReader& store, const CorpusJob& job,
                        const Measured& m) {
   Sampled s;
   for (const auto& [hash, i] : m.sample) {
     const StoredDocument document = store.get(i);
-    const StoreRow& row = document.row();
-    if (row.parts != 1) continue;  // its parts are not one render
-    ++s.documents;
-    std::vector<uint32_t> tokens(row.tokens);
-    std::vector<uint8_t> weights(row.tokens);
-    document.copy_tokens(0, row.tokens, tokens.data(), weights.data());
-    const std::vector<int64_t> ids(tokens.begin(), tokens.end());
-    const Conversation c = stored_conversation(document);
-    const std::string text = job.chat_template->render(c.messages, render_options(corpus, c)).text;
-    s.round_trips += without_leading_space(job.tokenizer->decode(ids)) == without_leading_space(text) ? 1 : 0;
-    const auto special = [&](size_t t) { return job.tokenizer->is_special(ids[t]); };
-    for (size_t t = 0; t < ids.size(); ++t)
-      if (special(t)) ++s.specials[ids[t]];
-    s.doubled_bos += ids.size() > 1 && ids[0] == ids[1] && special(0) ? 1 : 0;
-    size_t last = ids.size();
-    while (last > 0 && weights[last - 1] == 0) --last;
-    s.open_ends += last == 0 || !special(last - 1) ? 1 : 0;
-    for (const Message& message : c.messages)
-      s.pii_left += static_cast<int64_t>(find_pii(message.content).size());
+    std::vector<Conversation> conversations = stored_conversations(document);
+    if (judged_answers(document.row()) != JudgedAnswers::kNone) learn_answers_only(conversations);
+    const std::vector<uint32_t> parts = document.part_tokens();
+    if (parts.size() != conversations.size()) continue;  // its parts are not one render
+    uint32_t first = 0;
+    for (size_t p = 0; p < parts.size(); first += parts[p++])
+      measure_render(corpus, job, document, conversations[p], first, parts[p], s);
   }
   return s;
 }
@@ -260,7 +269,9 @@ Json measure_contract(const CorpusConfig& corpus, const StoreReader& store, cons
                           {"train_tokens", train_tokens},
                           {"train_target_tokens", train_target_tokens},
                           {"sampled", s.documents},
-                          {"special_tokens_of_the_sample", specials}};
+                          {"special_tokens_of_the_sample", specials},
+                          {"tenants", counts.value("tenants", Json::object())},
+                          {"sources", counts.value("sources", Json::object())}};
   contract["distributions"] = std::move(distributions);
   contract["drift"] = std::move(drift);
   contract["samples"] = Json::array();

@@ -61,9 +61,28 @@ Json conversation_json(const Conversation& c) {
   json["source"] = {{"file", c.source.file}, {"byte_offset", c.source.byte_offset}, {"line", c.source.line}};
   if (!c.tools.is_null()) json["tools"] = c.tools;
   if (!c.pair.empty()) json["pair"] = c.pair;
-  if (!c.pair.empty() || c.rejected) json["rejected"] = c.rejected;
+  if (c.judged || !c.pair.empty() || c.rejected) json["rejected"] = c.rejected;
   if (!c.meta.is_null()) json["meta"] = c.meta;
   return json;
+}
+
+Json pair_json(const Conversation& chosen, const Conversation& rejected) {
+  Json json = conversation_json(chosen);
+  json["id"] = chosen.pair;
+  Json messages = Json::array();
+  for (const Message& message : rejected.messages) messages.push_back(message_json(message));
+  json["rejected_messages"] = std::move(messages);
+  return json;
+}
+
+size_t common_messages(const Conversation& a, const Conversation& b) {
+  const auto same = [](const Message& x, const Message& y) {
+    return x.role == y.role && x.content == y.content && x.tool_calls == y.tool_calls &&
+           x.reasoning == y.reasoning && x.name == y.name && x.tool_call_id == y.tool_call_id;
+  };
+  const auto [end, unused] =
+      std::mismatch(a.messages.begin(), a.messages.end(), b.messages.begin(), b.messages.end(), same);
+  return static_cast<size_t>(end - a.messages.begin());
 }
 
 std::string content_id(const Conversation& c) {
@@ -80,12 +99,20 @@ std::string content_id(const Conversation& c) {
   return "sha256-" + sha256_hex(text).substr(0, 32);
 }
 
-Conversation parse_conversation(const Json& json) {
+std::vector<Conversation> parse_conversations(const Json& json) {
   const std::string text = json.dump();
   JsonTree tree;
   const JsonFault fault = tree.parse(text, text.size());
   check(fault == JsonFault::kNone, fault_text(fault));
-  return messages_record(tree.root(), {});
+  NestedJson nested;
+  std::vector<Conversation> conversations;
+  read_form(RecordFormat::kMessages, tree.root(), {}, nested, conversations);
+  return conversations;
+}
+
+Conversation parse_conversation(const Json& json) {
+  Conversation first = std::move(parse_conversations(json).front());
+  return first;
 }
 
 }  // namespace decant

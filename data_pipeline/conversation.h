@@ -29,17 +29,26 @@ struct Conversation {
   std::string id, tenant, period, customer;
   std::vector<Message> messages;
   Source source;
-  Json tools;        // the definitions that the assistant was given; null when there are none
-  std::string pair;  // of a preference pair, which is two conversations: what joins them; else empty
-  bool rejected = false;
+  Json tools;             // the definitions that the assistant was given; null when there are none
+  std::string pair;       // of a preference pair, which is two conversations: what joins them; else empty
+  bool judged = false;    // people said what they think of its answer: of a pair, or alone (feedback)
+  bool rejected = false;  // and it is the worse one of its pair, or an answer that is not wanted
   Json meta;
 };
 
 Json conversation_json(const Conversation& conversation);
+// A pair as one record: the better conversation under the pair's id, with what is said in the other one as
+// `rejected_messages`.
+Json pair_json(const Conversation& chosen, const Conversation& rejected);
 
-// A canonical record from JSON (record_format.h: the form `messages`); Error text without a prefix, since the
-// caller knows the place.
+// A canonical record from JSON (record_format.h: the form `messages`), of a pair the better conversation;
+// Error text without a prefix, since the caller knows the place.
 Conversation parse_conversation(const Json& json);
+// One, or the two of a pair: chosen, rejected.
+std::vector<Conversation> parse_conversations(const Json& json);
+
+// Messages that two conversations begin with in common: what the answers of a pair both follow.
+size_t common_messages(const Conversation& a, const Conversation& b);
 
 // "sha256-<32 hex>" of everything that is learned from: tenant, messages, and tools, pair and rejected where
 // there are any.

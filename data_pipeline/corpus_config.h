@@ -27,6 +27,15 @@ struct EnumNames<TooLong> {
                                                                {TooLong::kSplitAtTurn, "split_at_turn"}};
 };
 
+// What is learned of answers that people judged: the wanted ones alone, as any other; or both of a pair, and
+// feedback of either kind, as documents with a role (shard.h).
+enum class Preference { kChosen, kPairs };
+template <>
+struct EnumNames<Preference> {
+  static constexpr std::pair<Preference, const char*> values[] = {{Preference::kChosen, "chosen"},
+                                                                  {Preference::kPairs, "pairs"}};
+};
+
 template <>
 struct EnumNames<Reasoning> {
   static constexpr std::pair<Reasoning, const char*> values[] = {{Reasoning::kRefuse, "refuse"},
@@ -77,6 +86,7 @@ struct CorpusConfig {
   SplitSettings split;
   NormalizeConfig normalize;
   TooLong too_long = TooLong::kQuarantine;
+  Preference preference = Preference::kChosen;
   std::string template_name = "model";
   Reasoning reasoning = Reasoning::kRefuse;
   bool replace_pii = true;
@@ -102,6 +112,10 @@ struct CorpusConfig {
     field("split", c.split, "how sides are kept from month to month");
     field("normalize", c.normalize, "what is removed from people's texts beyond invisible characters");
     field("too_long", c.too_long, "quarantine, or split_at_turn");
+    field(
+        "preference", c.preference,
+        "of judged answers: chosen (the wanted ones are learned like any other, the others are left out), or "
+        "pairs (both are written with their roles, for a loss that compares them)");
     field("template", c.template_name, "model: the chat template of the model folder; plain: no markup");
     field("reasoning", c.reasoning,
           "of assistant turns that the template would leave out: refuse the conversation, keep it, drop all "

@@ -41,7 +41,7 @@ uint32_t CorpusDocuments::target_bytes(uint64_t number, const StoreRow& row) con
 }
 
 uint64_t CorpusDocuments::digest(const CorpusDocument& document, const StoreRow& row, uint64_t seed) const {
-  const uint64_t facts[] = {row.digest, document.copies};
+  const uint64_t facts[] = {row.digest, document.copies, row.judged};
   seed = xxh3_64({reinterpret_cast<const char*>(facts), sizeof facts}, seed);
   const MutedDocument* of = muted(document.number);
   if (of == nullptr) return seed;

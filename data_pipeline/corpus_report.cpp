@@ -108,22 +108,25 @@ std::string counts_table(const Json& counts) {
     if (value.is_number())
       out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
   out += "</table>\n";
-  if (!counts.contains("tenants")) return out;
-  out += "<table><tr><th>tenant</th>";
-  std::vector<std::string> columns;
-  for (const auto& [tenant, of] : counts["tenants"].items())
-    for (const auto& [name, value] : of.items())
-      if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
-        columns.push_back(name);
-  for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
-  out += "</tr>\n";
-  for (const auto& [tenant, of] : counts["tenants"].items()) {
-    out += "<tr><td>" + escape(tenant) + "</td>";
-    for (const std::string& name : columns)
-      out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
+  for (const auto& [key, title] : {std::pair("tenants", "tenant"), std::pair("sources", "source")}) {
+    if (!counts.contains(key)) continue;
+    out += concat("<table><tr><th>", title, "</th>");
+    std::vector<std::string> columns;
+    for (const auto& [row, of] : counts[key].items())
+      for (const auto& [name, value] : of.items())
+        if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
+          columns.push_back(name);
+    for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
     out += "</tr>\n";
+    for (const auto& [row, of] : counts[key].items()) {
+      out += "<tr><td>" + escape(row) + "</td>";
+      for (const std::string& name : columns)
+        out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
+      out += "</tr>\n";
+    }
+    out += "</table>\n";
   }
-  return out + "</table>\n";
+  return out;
 }
 
 std::string row_of(std::initializer_list<Json> cells) {
@@ -167,14 +170,15 @@ std::string canned_table(const Json& counts) {
          out + "</table>\n";
 }
 
-// Tokens one by one, darker green for more weight; tokens that hold parts of one character stay together.
-std::string coloured(const CorpusDocuments& documents, uint64_t index, const Tokenizer& tokenizer) {
+// Some of a document's tokens one by one, darker green for more weight; tokens that hold parts of one
+// character stay together.
+std::string coloured(const CorpusDocuments& documents, uint64_t index, uint32_t first, uint32_t count,
+                     const Tokenizer& tokenizer) {
   const StoredDocument document = documents.get(index);
-  const StoreRow& row = document.row();
-  const size_t shown = std::min<size_t>(row.tokens, kShownTokens);
-  std::vector<uint32_t> tokens(row.tokens);
-  std::vector<uint8_t> weights(row.tokens);
-  documents.copy_tokens(index, document, 0, row.tokens, tokens.data(), weights.data());
+  const size_t shown = std::min<size_t>(count, kShownTokens);
+  std::vector<uint32_t> tokens(count);
+  std::vector<uint8_t> weights(count);
+  documents.copy_tokens(index, document, first, count, tokens.data(), weights.data());
   std::string out;
   std::vector<int64_t> open;
   uint8_t weight = 0;
@@ -192,8 +196,33 @@ std::string coloured(const CorpusDocuments& documents, uint64_t index, const Tok
     open.clear();
     weight = 0;
   }
-  if (shown < row.tokens) out += concat(" ... (", row.tokens - shown, " more tokens)");
+  if (shown < count) out += concat(" ... (", count - shown, " more tokens)");
   return out;
+}
+
+// A box for the document, or for each of its parts.
+std::string shown_document(const CorpusDocuments& documents, uint64_t index, const Tokenizer& tokenizer) {
+  std::string out;
+  uint32_t first = 0;
+  for (const uint32_t count : documents.get(index).part_tokens()) {
+    out += "<div class=\"doc\">" + coloured(documents, index, first, count, tokenizer) + "</div>\n";
+    first += count;
+  }
+  return out;
+}
+
+const char* judged_text(JudgedAnswers judged) {
+  switch (judged) {
+    case JudgedAnswers::kNone:
+      return "";
+    case JudgedAnswers::kChosen:
+      return ", a wanted answer";
+    case JudgedAnswers::kRejected:
+      return ", an unwanted answer";
+    case JudgedAnswers::kPair:
+      return ", a pair: chosen, rejected";
+  }
+  return "";
 }
 
 }  // namespace
@@ -228,7 +257,8 @@ std::string corpus_report(const std::string& title, const Json& counts, const Js
     const MutedDocument* muted = documents.muted(i);
     out += concat("<div>", escape(document.id()), " (", escape(documents.store().name(row.tenant)), ", ",
                   row.tokens, " tokens, ", muted == nullptr ? row.target_tokens : muted->target_tokens,
-                  " under loss)</div>\n<div class=\"doc\">", coloured(documents, i, tokenizer), "</div>\n");
+                  " under loss", judged_text(judged_answers(row)), ")</div>\n",
+                  shown_document(documents, i, tokenizer));
   }
   return out + "</body></html>\n";
 }

@@ -161,6 +161,7 @@ void StoreChunk::add(const StoredRecord& r) {
   facts += bytes_of(r.replies.data(), r.replies.size());
   row.longest_part =
       r.part_tokens.empty() ? 0 : *std::max_element(r.part_tokens.begin(), r.part_tokens.end());
+  if (judged_answers(row) == JudgedAnswers::kPair) row.longest_part = row.tokens;
   data.append(r.id).append(r.json).append(r.text).append(r.record);
   if (row.parts > 1) data += bytes_of(r.part_tokens.data(), r.part_tokens.size());
   data += bytes_of(r.tokens.data(), r.tokens.size());
@@ -409,7 +410,8 @@ void StoreReader::check_row(const StoreRow& row, const Block& block) const {
   const uint64_t bytes = bytes_of_document(row);
   const uint64_t facts = bytes_of_facts(row);
   if (bytes > block.data_bytes || row.data > block.data_bytes - bytes || facts > block.fact_bytes ||
-      row.facts > block.fact_bytes - facts || row.tenant >= names_.size() || row.reason >= names_.size())
+      row.facts > block.fact_bytes - facts || row.tenant >= names_.size() || row.reason >= names_.size() ||
+      judged_answers(row) > JudgedAnswers::kPair)
     damaged(block.path, "a row points beyond the data");
 }
 

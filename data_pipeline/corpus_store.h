@@ -45,6 +45,14 @@ enum class Stage : uint8_t {
 };
 const char* stage_name(Stage stage);
 
+// Answers that people judged (shard.h has the documents' roles).
+enum class JudgedAnswers : uint8_t {
+  kNone,      // an ordinary document
+  kChosen,    // one answer that is wanted
+  kRejected,  // one that is not
+  kPair,      // two documents, chosen and rejected, with one fate
+};
+
 // What decisions read of a document. Trivially copyable, written as it is.
 struct StoreRow {
   std::array<uint64_t, 2> content_key{};   // equal for exact duplicates of a tenant
@@ -58,20 +66,23 @@ struct StoreRow {
   uint32_t file = 0;                       // index among the inputs
   uint32_t tenant = 0, reason = 0;         // names; reason 0: none
   uint32_t id_bytes = 0, json_bytes = 0, text_bytes = 0, record_bytes = 0;
-  uint32_t parts = 0;  // shard documents: more than 1 where a conversation was cut at turns
+  uint32_t parts = 0;  // shard documents: more than 1 of a pair, or where a conversation was cut at turns
   uint32_t tokens = 0, target_tokens = 0, target_bytes = 0;  // of all parts
-  uint32_t longest_part = 0;                                 // tokens
+  uint32_t longest_part = 0;                                 // tokens; of a pair both, since they share a row
   uint32_t messages = 0, merged = 0, trimmed = 0;
   uint32_t attribute_bytes = 0, band_keys = 0, shingles = 0, hits = 0, replies = 0;  // of the facts
   uint32_t content_bytes = 0;  // of all messages' text; of the record where it was too large to keep
   uint16_t period = 0;         // 12 * year + month - 1
   uint16_t valid_from = 0, valid_until = 0;    // months likewise, of its meta; 0: no limit
   Stage stage = Stage::kRead;                  // of the reason
-  uint8_t record_cut = 0;                      // 1: it was too large
+  uint8_t record_cut : 1 = 0;                  // 1: it was too large
+  uint8_t judged : 7 = 0;                      // JudgedAnswers
   std::array<char, 4> language{};              // ISO 639-1, padded with NUL
   std::array<uint32_t, kStorePiiKinds> pii{};  // replaced, by kind
 };
 static_assert(sizeof(StoreRow) == 328);  // no holes: every byte is written
+
+inline JudgedAnswers judged_answers(const StoreRow& row) { return static_cast<JudgedAnswers>(row.judged); }
 
 // One record on its way into the store. Of the row, what strings and vectors say is filled in by add().
 struct StoredRecord {

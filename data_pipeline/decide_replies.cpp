@@ -73,7 +73,8 @@ Json decide_replies(const CorpusConfig& config, const CorpusJob& job, const Stor
                     Decisions& decisions) {
   std::map<std::string, Tenant> tenants;
   store.each_facts([&](uint64_t i, const StoredFacts& facts) {
-    if (decisions[i].fate != Fate::kTrain || facts.row.replies == 0) return;
+    // A judged answer is compared with another one, whatever it is: it has no weight to lose.
+    if (decisions[i].fate != Fate::kTrain || facts.row.replies == 0 || facts.row.judged != 0) return;
     Tenant& tenant = tenants.try_emplace(store.name(facts.row.tenant), config.canned_replies).first->second;
     tenant.replies.add(facts.id, facts.replies());
     tenant.documents.push_back(i);

@@ -242,21 +242,27 @@ struct ErasureTraces::State {
 
   void add_key(const std::string& key, TraceKind kind, int64_t document) {
     if (key.empty()) return;
+    uint32_t first = kItself;  // all forms are of one key: what keeps one keeps all
+    const auto add = [&](const std::string& bytes, bool whole_word) {
+      const uint32_t index = this->add(bytes, kind, document, whole_word, first);
+      if (first == kItself) first = traces[index].piece;
+    };
     for (const std::string& form : {key, json_text(key, false), json_text(key, true)}) {
       if (form.size() >= kShortKey) {
-        add(form, kind, document, true);
+        add(form, true);
       } else if (form.size() >= 2) {
-        add("\"" + form + "\"", kind, document, false);
-        add("\"" + form + "\\\"", kind, document, false);  // JSON within a JSON string
+        add("\"" + form + "\"", false);
+        add("\"" + form + "\\\"", false);  // JSON within a JSON string
       } else {
-        for (const char* before : {":\"", " \"", "[\"", ",\""})
-          add(before + form + "\"", kind, document, false);
+        for (const char* before : {":\"", " \"", "[\"", ",\""}) add(before + form + "\"", false);
       }
     }
-    const bool short_number = key.size() < kShortKey && std::all_of(key.begin(), key.end(), is_ascii_digit);
+    // Ids stand as text wherever they are written; a key may be a number in a record.
+    const bool short_number = kind != TraceKind::kDocumentId && key.size() < kShortKey &&
+                              std::all_of(key.begin(), key.end(), is_ascii_digit);
     if (short_number && key.size() >= 3)
-      for (const char* before : {":", ": "}) add(before + key, kind, document, true);
-    add_base64(key, kind, document);
+      for (const char* before : {":", ": "}) add(before + key, true);
+    add_base64(key, kind, document, first);
   }
 
   void add_pieces(std::string_view text, int64_t document) {
@@ -326,17 +332,22 @@ void ErasureTraces::add(const Conversation& erased) {
   }
 }
 
-void ErasureTraces::keep(const Conversation& kept) {
+bool ErasureTraces::keep(const Conversation& kept) {
   state_->get_ready();
+  bool named = false;
   const auto mark = [&](const std::string& text) {
     state_->find(text, 0, text.size(), [&](uint32_t i, size_t) {
-      if (state_->traces[i].kind == TraceKind::kText) state_->traces[i].shared = true;
+      const Trace& trace = state_->traces[i];
+      state_->traces[trace.piece].shared = true;
+      named = named || trace.kind == TraceKind::kCustomer || trace.kind == TraceKind::kValue;
     });
   };
-  for (const Message& message : kept.messages) {
+  mark(conversation_json(kept).dump());
+  for (const Message& message : kept.messages) {  // as they are, for pieces that end where JSON escapes
     mark(message.content);
     mark(message.reasoning);
   }
+  return named;
 }
 
 void ErasureTraces::add_bytes(TraceKind kind, std::string bytes) {

@@ -3,7 +3,7 @@
 //
 //   ErasureTraces traces(request);
 //   for each stored document with erasure_reason(document, request) != kNone: drop it, traces.add(document);
-//   for each document that stays: traces.keep(document);
+//   for each document that stays: traces.keep(document);  // what is not the customer's alone proves nothing
 //   traces.add_bytes(TraceKind::kHash, ...);  // the ledger's split key, an index's document hash
 //   ErasureReport report = scan_for_traces(traces, {corpus folder, index folder, ledger file, ...});
 //   report.clean() or the places in report.leftovers
@@ -45,7 +45,9 @@ const char* trace_kind_name(TraceKind kind);  // "customer", "value", "document_
 //   kShortKey bytes occurs by chance, and is looked for as a JSON value only (in quotes, or a number of
 //   three digits or more after a colon), also within a JSON string of JSON;
 // - pieces of kPiece bytes of the documents' texts and reasoning, that JSON writes as they are, and
-//   within base64. A piece that a kept document has too (a canned reply) proves nothing and is dropped.
+//   within base64.
+// What a kept document has too proves nothing and is dropped: a canned reply, an id or a key that somebody
+// else's text or record holds.
 class ErasureTraces {
  public:
   static constexpr size_t kShortKey = 6, kPiece = 24, kMaxPiecesPerText = 256;
@@ -55,7 +57,7 @@ class ErasureTraces {
   ErasureTraces(ErasureTraces&&) noexcept;
 
   void add(const Conversation& erased);
-  void keep(const Conversation& kept);                // after all add()
+  bool keep(const Conversation& kept);  // after all add(); whether a customer's key or a value stands in it
   void add_bytes(TraceKind kind, std::string bytes);  // at least 4
 
   size_t documents() const;

@@ -1,14 +1,16 @@
 #include "data_pipeline/erase_customer.h"
 
 #include <algorithm>
-#include <functional>
+#include <cstring>
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/hash.h"
 #include "data_pipeline/corpus_store.h"
-#include "data_pipeline/ledger.h"
+#include "data_pipeline/make_documents.h"
 #include "data_pipeline/normalize.h"
+#include "data_pipeline/pii.h"
 #include "data_pipeline/shard.h"
+#include "data_pipeline/unicode.h"
 
 namespace decant {
 namespace fs = std::filesystem;
@@ -29,39 +31,101 @@ bool has_word(std::string_view text, std::string_view word) {
   return false;
 }
 
-// A line of quarantine.jsonl: a record that can be read is the customer's when it says so, any other when the
-// name stands in it.
-bool names_customer(const Json& line, const std::string& tenant, const std::string& customer) {
-  const auto says_so = [&](const Json& json) {
-    const std::string of = json.value("tenant", std::string("default"));
-    return (tenant.empty() || of == tenant) && json["customer"] == customer;
-  };
-  if (line.contains("conversation")) return says_so(line["conversation"]);
-  if (!line.contains("record")) return false;
-  const auto record = line["record"].get<std::string>();
-  try {
-    const Json json = parse_json(record, "record");
-    if (json.is_object() && json.contains("customer") && json["customer"].is_string() &&
-        (!json.contains("tenant") || json["tenant"].is_string()))
-      return says_so(json);
-  } catch (const Error&) {  // not JSON: the words decide
-  }
-  return has_word(record, customer);
+// What a record says that became no conversation.
+Conversation said_in_record(const std::string& tenant, const StoredDocument& document) {
+  Conversation c;
+  c.tenant = tenant;
+  c.id = document.id();
+  c.messages.emplace_back();
+  c.messages.back().role = "user";
+  c.messages.back().content = repair_utf8(document.record());
+  return c;
 }
 
-void each_line(const fs::path& path, ErasureProof& proof, const std::function<void(const Json&)>& work) {
-  if (!fs::is_regular_file(path)) return;
-  const MappedFile file(path);
-  ++proof.files;
-  proof.bytes += static_cast<int64_t>(file.bytes().size());
-  for (size_t at = 0; at < file.bytes().size();) {
-    const size_t end = std::min(file.bytes().find('\n', at), file.bytes().size());
-    work(parse_json(file.bytes().substr(at, end - at), path.string()));
-    at = end + 1;
+template <class T>
+std::string bytes_of(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+std::set<fs::path> shard_folders(const std::vector<fs::path>& paths) {
+  std::set<fs::path> folders;
+  const auto note = [&](const fs::path& file) {
+    if (file.extension() == ".h5" && fs::exists(file.parent_path() / "index.json"))
+      folders.insert(file.parent_path());
+  };
+  for (const fs::path& path : paths) {
+    note(path);
+    if (!fs::is_directory(path)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(path)) note(entry.path());
   }
+  return folders;
+}
+
+// Ids stand in a shard without anything between them: here with quotes, and without the number of a part, so
+// that short ones are found, too.
+void scan_shard_ids(const ErasureTraces& traces, const fs::path& folder, ErasureReport& report) {
+  const ShardReader reader(folder);
+  TraceScanner scanner(traces, (folder / "document_id").string(), report);
+  for (int64_t r = 0; r < reader.rows(); ++r) {
+    const RowView row = reader.row_view(r);
+    for (size_t d = 0; d < row.documents(); ++d) {
+      const std::string id(row.id(d));
+      scanner.feed(concat("\"", id, "\" \"", id.substr(0, id.rfind('#')), "\"\n"));
+    }
+  }
+  scanner.finish();
+}
+
+std::string hex_number(uint64_t value) {
+  std::string bytes;
+  for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+  return to_hex(bytes);
 }
 
 }  // namespace
+
+void CustomerTrace::add(const CustomerTrace& other) {
+  erasure.add(other.erasure);
+  tenants.insert(other.tenants.begin(), other.tenants.end());
+  customers.insert(other.customers.begin(), other.customers.end());
+  ids.insert(other.ids.begin(), other.ids.end());
+  std::set<std::string> known;
+  for (const Conversation& c : documents) known.insert(conversation_json(c).dump());
+  for (const Conversation& c : other.documents)
+    if (known.insert(conversation_json(c).dump()).second) documents.push_back(c);
+}
+
+std::vector<std::string> CustomerTrace::ids_of(const std::string& tenant) const {
+  std::vector<std::string> list;
+  for (const auto& [of, id] : ids)
+    if (of == tenant) list.push_back(id);
+  return list;
+}
+
+Json trace_json(const CustomerTrace& trace) {
+  Json json = {{"erasure", erasure_json(trace.erasure)},
+               {"tenants", trace.tenants},
+               {"customers", trace.customers},
+               {"ids", Json::array()},
+               {"documents", Json::array()}};
+  for (const auto& [tenant, id] : trace.ids) json["ids"].push_back(Json::array({tenant, id}));
+  for (const Conversation& c : trace.documents) json["documents"].push_back(conversation_json(c));
+  return json;
+}
+
+CustomerTrace read_trace(const Json& json) {
+  CustomerTrace trace;
+  try {
+    trace.erasure = parse_erasure(json.at("erasure"), "'erasure'");
+    trace.tenants = json.at("tenants").get<std::set<std::string>>();
+    trace.customers = json.at("customers").get<std::set<std::string>>();
+    trace.ids = json.at("ids").get<std::set<std::pair<std::string, std::string>>>();
+    for (const Json& document : json.at("documents")) trace.documents.push_back(parse_conversation(document));
+  } catch (const Json::exception&) {
+    fail("no trace of a customer: expected 'erasure', 'tenants', 'customers', 'ids' and 'documents'");
+  }
+  return trace;
+}
 
 CustomerTrace find_customer(const fs::path& store_folder, const std::string& secret,
                             const std::string& tenant, const std::string& customer) {
@@ -69,88 +133,79 @@ CustomerTrace find_customer(const fs::path& store_folder, const std::string& sec
   check(!name.empty(), "erase: the customer's key is empty");
   const StoreReader store(store_folder);
   CustomerTrace trace;
-  for (const std::string& known : store.names())
-    if (!known.empty() && (tenant.empty() || known == tenant))
-      trace.erasure.customers.insert(customer_tag(secret, known, name));
+  trace.customers = {customer, name};
+  Erasure wanted;
+  for (const std::string& known : store.names()) {
+    if (!is_tenant_name(known) || (!tenant.empty() && known != tenant)) continue;
+    wanted.customers.insert(customer_tag(secret, known, name));
+    PiiCounts ignored;
+    trace.customers.insert(replace_pii(name, known, secret, ignored));
+  }
   store.each_row([&](uint64_t i, const StoreRow& row) {
-    const bool theirs = trace.erasure.has_customer(row.customer_key);
+    const bool theirs = wanted.has_customer(row.customer_key);
     const bool nobodys = row.reason != 0 && row.customer_key == CustomerTag{};
     if (!theirs && !nobodys) return;
     const StoredDocument document = store.get(i);
-    if (!theirs) {
+    const std::string& of = store.name(row.tenant);
+    if (theirs) {
+      trace.erasure.customers.insert(row.customer_key);
+    } else {
       if (!has_word(document.record(), customer)) return;
       trace.erasure.records.insert(
           {store.facts().at("inputs").at(row.file).at("sha256").get<std::string>(), row.byte_offset});
     }
-    ++trace.documents;
-    const std::string& of = store.name(row.tenant);
-    trace.tenants.insert(of);
+    if (!of.empty()) trace.tenants.insert(of);
     if (!document.id().empty()) trace.ids.insert({of, std::string(document.id())});
-    trace.customers.insert({of, name});
-    if (!document.json().empty())
-      trace.customers.insert({of, parse_json(document.json(), "store").at("customer").get<std::string>()});
+    trace.documents.push_back(document.json().empty() ? said_in_record(of, document)
+                                                      : stored_conversation(document));
+    if (!document.json().empty()) trace.customers.insert(trace.documents.back().customer);
   });
-  // Tags of tenants that have nothing of the customer say nothing, and would only make the list longer.
-  std::erase_if(trace.erasure.customers, [&](const CustomerTag& tag) {
-    return std::none_of(trace.tenants.begin(), trace.tenants.end(),
-                        [&](const std::string& t) { return customer_tag(secret, t, name) == tag; });
-  });
+  trace.customers.erase("");
   return trace;
 }
 
-ErasureProof prove_erased(const fs::path& corpus, const fs::path& store, const std::string& secret,
-                          const std::string& tenant, const std::string& customer,
-                          const CustomerTrace& trace) {
+std::vector<DuplicateIndex::Readmitted> erase_from_index(DuplicateIndex& index,
+                                                         const std::vector<std::string>& ids) {
+  if (ids.empty()) return {};
+  auto readmitted = index.erase(ids).readmitted;
+  index.purge();
+  return readmitted;
+}
+
+ErasureProof prove_erased(const CustomerTrace& trace, const std::vector<fs::path>& stores,
+                          const std::vector<fs::path>& paths) {
   ErasureProof proof;
-  const auto found = [&](const fs::path& file, const char* what) {
-    proof.found.push_back(file.string() + ": " + what);
-  };
-  for (const auto& entry : fs::directory_iterator(store)) {
-    ++proof.files;
-    proof.bytes += static_cast<int64_t>(entry.file_size());
-  }
-  if (find_customer(store, secret, tenant, customer).documents > 0) found(store, "documents of the customer");
-  each_line(corpus / "quarantine.jsonl", proof, [&](const Json& line) {
-    if (names_customer(line, tenant, customer))
-      found(corpus / "quarantine.jsonl", "a record of the customer");
-  });
-  each_line(corpus / "duplicates.jsonl", proof, [&](const Json& line) {
-    for (const char* key : {"id", "kept"})
-      if (trace.ids.contains({line.at("tenant").get<std::string>(), line.at(key).get<std::string>()}))
-        found(corpus / "duplicates.jsonl", "an erased document");
-  });
-  each_line(corpus / "canned_replies.jsonl", proof, [&](const Json& line) {
-    if (trace.ids.contains({line.at("tenant").get<std::string>(), line.at("document").get<std::string>()}))
-      found(corpus / "canned_replies.jsonl", "an erased document");
-  });
-  for (const auto& [of, id] : trace.ids)
-    for (const LedgerEntry& e : ledger_entries(corpus / "ledger.sqlite", id))
-      if (e.tenant == of) found(corpus / "ledger.sqlite", "an entry of an erased document");
-  for (const std::string& of : trace.tenants) {
-    for (const char* side : {"train", "held_out"}) {
-      const fs::path lines = corpus / "conversations" / side / (of + ".jsonl");
-      each_line(lines, proof, [&](const Json& c) {
-        if (trace.ids.contains({of, c.at("id").get<std::string>()}) ||
-            trace.customers.contains({of, c.at("customer").get<std::string>()}))
-          found(lines, "a conversation of the customer");
-      });
-      const fs::path shards = corpus / "shards" / side / of;
-      if (!fs::exists(shards / "index.json")) continue;
-      const ShardReader reader(shards);
-      for (int64_t r = 0; r < reader.rows(); ++r) {
-        const RowView row = reader.row_view(r);
-        for (size_t d = 0; d < row.documents(); ++d) {
-          const std::string id(row.id(d));
-          if (trace.ids.contains({of, id}) || trace.ids.contains({of, id.substr(0, id.rfind('#'))}))
-            found(shards, "a document of the customer");
-        }
+  ErasureRequest request;
+  request.customers.assign(trace.customers.begin(), trace.customers.end());
+  ErasureTraces traces(request);
+  for (const Conversation& c : trace.documents) traces.add(c);
+  std::set<std::pair<std::string, std::string>> hashed = trace.ids;
+  for (const fs::path& folder : stores) {
+    const StoreReader store(folder);
+    store.each([&](uint64_t, const StoredDocument& document) {
+      const StoreRow& row = document.row();
+      const std::pair<std::string, std::string> id = {store.name(row.tenant), std::string(document.id())};
+      const auto& input = store.facts().at("inputs").at(row.file).at("sha256").get_ref<const std::string&>();
+      if (trace.erasure.has_customer(row.customer_key) || trace.erasure.has_record(input, row.byte_offset)) {
+        ++proof.still_stored;
+        return;
       }
-      for (const auto& entry : fs::directory_iterator(shards)) {
-        ++proof.files;
-        proof.bytes += static_cast<int64_t>(entry.file_size());
-      }
-    }
+      // An id is not only one's own: a later conversation may have been quarantined because it has it too.
+      hashed.erase(id);
+      const Conversation kept =
+          document.json().empty() ? said_in_record(id.first, document) : stored_conversation(document);
+      proof.naming += traces.keep(kept) ? 1 : 0;
+    });
   }
+  for (const CustomerTag& tag : trace.erasure.customers) traces.add_bytes(TraceKind::kHash, bytes_of(tag));
+  for (const auto& [tenant, id] : hashed) {
+    traces.add_bytes(TraceKind::kHash, bytes_of(store_key_of(tenant, id)));
+    traces.add_bytes(TraceKind::kHash, hex_number(DuplicateRun::id_hash(id)));
+  }
+  proof.without_piece = traces.documents_without_piece();
+  proof.traces = traces.size();
+  proof.report = scan_for_traces(traces, paths);
+  for (const fs::path& folder : shard_folders(paths)) scan_shard_ids(traces, folder, proof.report);
   return proof;
 }
 

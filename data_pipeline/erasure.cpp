@@ -56,8 +56,10 @@ Json erasure_json(const Erasure& erasure) {
 }
 
 Erasure read_erasure(const std::filesystem::path& path) {
-  const Json json = read_json(path);
-  const std::string where = path.string();
+  return parse_erasure(read_json(path), path.string());
+}
+
+Erasure parse_erasure(const Json& json, const std::string& where) {
   const bool good = json.is_object() && json.contains("customers") && json["customers"].is_array() &&
                     json.contains("records") && json["records"].is_array();
   check(good, where, ": expected an object with the lists 'customers' and 'records'");

@@ -36,6 +36,7 @@ struct Erasure {
 
 // {"customers": [hex], "records": [[sha256, byte_offset]]}, sorted. Error for anything else.
 Json erasure_json(const Erasure& erasure);
+Erasure parse_erasure(const Json& json, const std::string& where);
 Erasure read_erasure(const std::filesystem::path& path);
 
 }  // namespace decant

@@ -60,6 +60,8 @@ hid_t file_type(const Hdf5Dataset& dataset) {
       return H5Tcopy(H5T_STD_U32LE);
     case Hdf5Dataset::Type::kU64:
       return H5Tcopy(H5T_STD_U64LE);
+    case Hdf5Dataset::Type::kI64:
+      return H5Tcopy(H5T_STD_I64LE);
     case Hdf5Dataset::Type::kText:
       return text_type(dataset.text_bytes);
   }

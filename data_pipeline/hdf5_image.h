@@ -12,7 +12,7 @@
 namespace decant {
 
 struct Hdf5Dataset {
-  enum class Type { kU8, kU32, kU64, kText };
+  enum class Type { kU8, kU32, kU64, kI64, kText };
   std::string name;
   Type type = Type::kU8;
   uint64_t count = 0;

@@ -160,6 +160,11 @@ void mapped_form(RecordFields& fields, std::vector<Conversation>& out) {
     return;
   }
   if (c.messages.empty()) fail("no messages");
+  if (!map.label.empty()) {
+    const JsonValue label = fields.take_path(map.label);
+    if (!label) fail("no '", map.label, "'");
+    read_label(label, map.label, c);
+  }
   fields.read_meta(c);
   if (c.id.empty()) c.id = content_id(c);
   out.push_back(std::move(c));

@@ -22,17 +22,19 @@ namespace decant {
 // one finished is kept; contract.json, report.html, lineage.json and croissant.json last, and an Error with
 // exit status 3 when the contract is broken. Returns the counts: {in, quarantined {reason: n}, duplicate, pii
 // {kind: n}, merged_messages, trimmed_messages, kept, train, held_out, tokens, train_tokens, held_out_tokens,
-// target_tokens, train_target_tokens, rows, packing, replayed, tenants {name: {train, held_out, replayed,
-// tokens, train_tokens, held_out_tokens}}, split, mix and canned_replies (decide_*.h; of each tenant's canned
-// replies the ten commonest, canned_replies.jsonl has all)}; in = kept + duplicate + near_duplicate + all
-// dropped + all quarantined. kept, train and held_out count the month's documents once each, tokens and rows
-// what is in the shards: copies, and the documents of earlier months that are replayed (after the month's in
-// conversations/, too). pii counts what is kept. Quarantine reasons: those of record_parser.h and
-// normalize.h, bad_tenant, duplicate_id, not_renderable, not_representable, too_long. A line has file, line,
-// byte_offset, reason, text and the record (record_base64 when it is not UTF-8, only record_bytes over 1 MiB)
-// or, where the reason was found by comparing, the conversation. Error, after quarantine.jsonl is written,
-// when more than max_bad_fraction is quarantined; Error when nothing is left to train on. The output depends
-// on neither threads nor kills; the order of the inputs changes the order of lines, not what is kept.
+// target_tokens, train_target_tokens, rows, packing, replayed, tenants {name: {in, train, held_out, replayed,
+// tokens, train_tokens, held_out_tokens, target_tokens}}, sources {the same by the source's name, or the
+// file's where it has none}, split, mix and canned_replies (decide_*.h; of each tenant's canned replies the
+// ten commonest, canned_replies.jsonl has all)}; in = kept + duplicate + near_duplicate + all dropped + all
+// quarantined. kept, train and held_out count the month's documents once each, and so do a source's numbers;
+// a tenant's and the whole's tokens and rows count what is in the shards: copies, and the documents of
+// earlier months that are replayed (after the month's in conversations/, too). pii counts what is kept.
+// Quarantine reasons: those of record_parser.h and normalize.h, bad_tenant, duplicate_id, not_renderable,
+// not_representable, too_long. A line has file, line, byte_offset, reason, text and the record (record_base64
+// when it is not UTF-8, only record_bytes over 1 MiB) or, where the reason was found by comparing, the
+// conversation. Error, after quarantine.jsonl is written, when more than max_bad_fraction is quarantined;
+// Error when nothing is left to train on. The output depends on neither threads nor kills; the order of the
+// inputs changes the order of lines, not what is kept.
 Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const std::filesystem::path& store,
                    const std::filesystem::path& folder);
 

@@ -91,6 +91,18 @@ JsonValue RecordFields::list_of(JsonValue value, std::string_view key) {
 
 JsonValue RecordFields::take_list(std::string_view key) { return list_of(take(key), key); }
 
+void read_label(JsonValue label, std::string_view key, Conversation& c) {
+  if (!label) return;
+  std::string text(label.is(JsonKind::kString) ? label.text() : std::string_view());
+  if (text.empty()) append_json(text, label);
+  const bool wanted = text == "true" || text == "True" || text == "1";
+  if (!wanted && text != "false" && text != "False" && text != "0")
+    fail("'", key, "' must be true or false, found another ",
+         label.is(JsonKind::kString) ? "text" : kind_name(label));
+  c.judged = true;
+  c.rejected = !wanted;
+}
+
 std::string text_of(JsonValue value, std::string_view key) {
   if (!value || value.is_null()) return {};
   if (!value.is(JsonKind::kString)) fail("'", key, "' must be text, found ", kind_name(value));

@@ -65,4 +65,7 @@ class RecordFields {
 // "'key' must be text, found number"; null is "".
 std::string text_of(JsonValue value, std::string_view key);
 
+// Feedback on the answer: true, false, 1, 0, or one of these as text; absent: none.
+void read_label(JsonValue label, std::string_view key, Conversation& c);
+
 }  // namespace decant

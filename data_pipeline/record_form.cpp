@@ -10,6 +10,36 @@ namespace decant {
 
 namespace {
 
+bool same(const Message& a, const Message& b) {
+  return a.role == b.role && a.content == b.content && a.tool_calls == b.tool_calls &&
+         a.reasoning == b.reasoning;
+}
+
+bool same(const std::vector<Message>& a, const std::vector<Message>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Message& x, const Message& y) { return same(x, y); });
+}
+
+// Two whole conversations that differ but for their messages as a pair, named after what they share.
+void push_pair(Conversation better, Conversation worse, std::vector<Conversation>& out) {
+  if (same(better.messages, worse.messages)) fail("'chosen' and 'rejected' are the same");
+  if (!same(better.messages.front(), worse.messages.front()))
+    fail("'chosen' and 'rejected' do not answer the same");
+  std::string id = better.id;
+  if (id.empty()) {
+    Conversation both = better;
+    both.messages.insert(both.messages.end(), worse.messages.begin(), worse.messages.end());
+    id = content_id(both);
+  }
+  better.pair = worse.pair = id;
+  better.judged = worse.judged = true;
+  better.id = id + "#chosen";
+  worse.id = id + "#rejected";
+  worse.rejected = true;
+  out.push_back(std::move(better));
+  out.push_back(std::move(worse));
+}
+
 void finish(RecordFields& fields, Conversation& c) {
   fields.read_meta(c);
   if (c.id.empty()) c.id = content_id(c);
@@ -25,7 +55,7 @@ void add_system(RecordFields& fields, std::vector<Message>& messages) {
   if (!system.empty()) messages.push_back(make_message("system", std::move(system)));
 }
 
-Conversation messages_form(RecordFields& fields) {
+void append_messages_form(RecordFields& fields, std::vector<Conversation>& out) {
   Conversation c;
   fields.read_head(c);
   const JsonValue list = fields.take("messages");
@@ -37,10 +67,23 @@ Conversation messages_form(RecordFields& fields) {
   if (const JsonValue rejected = fields.take("rejected")) {
     const bool is_bool = rejected.is(JsonKind::kTrue) || rejected.is(JsonKind::kFalse);
     if (!is_bool) fail("'rejected' must be true or false, found ", kind_name(rejected));
+    c.judged = true;
     c.rejected = rejected.is(JsonKind::kTrue);
   }
-  finish(fields, c);
-  return c;
+  std::vector<Message> worse;
+  if (const JsonValue list = fields.take("rejected_messages"))
+    append_messages(fields.list_of(list, "rejected_messages"), "rejected_messages", worse);
+  if (worse.empty()) {
+    c.judged = c.judged || !c.pair.empty();
+    finish(fields, c);
+    out.push_back(std::move(c));
+    return;
+  }
+  if (c.rejected) fail("'rejected' is true, but 'rejected_messages' are the other conversation");
+  fields.read_meta(c);
+  Conversation other = c;
+  other.messages = std::move(worse);
+  push_pair(std::move(c), std::move(other), out);
 }
 
 Conversation sharegpt_form(RecordFields& fields) {
@@ -97,11 +140,7 @@ Conversation prompt_completion_form(RecordFields& fields) {
   if (!completion) fail("no 'completion'");
   append_turns(prompt, "prompt", "user", fields.nested(), c.messages);
   append_turns(completion, "completion", "assistant", fields.nested(), c.messages);
-  if (const JsonValue label = fields.take("label")) {
-    const bool is_bool = label.is(JsonKind::kTrue) || label.is(JsonKind::kFalse);
-    if (!is_bool) fail("'label' must be true or false, found ", kind_name(label));
-    c.rejected = label.is(JsonKind::kFalse);
-  }
+  read_label(fields.take("label"), "label", c);
   read_tools(fields, c, false);
   finish(fields, c);
   return c;
@@ -132,16 +171,6 @@ void preference_form(RecordFields& fields, std::vector<Conversation>& out) {
   read_tools(fields, c, true);
   fields.read_meta(c);
   append_pair(std::move(c), std::move(better), std::move(worse), out);
-}
-
-bool same(const Message& a, const Message& b) {
-  return a.role == b.role && a.content == b.content && a.tool_calls == b.tool_calls &&
-         a.reasoning == b.reasoning;
-}
-
-bool same(const std::vector<Message>& a, const std::vector<Message>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const Message& x, const Message& y) { return same(x, y); });
 }
 
 bool is_whole(const std::vector<Message>& answer) {
@@ -178,27 +207,7 @@ void append_pair(Conversation shared, std::vector<Message> chosen, std::vector<M
   Conversation worse = better;
   better.messages = answered(prompt, std::move(chosen), "chosen");
   worse.messages = answered(prompt, std::move(rejected), "rejected");
-  if (same(better.messages, worse.messages)) fail("'chosen' and 'rejected' are the same");
-  if (!same(better.messages.front(), worse.messages.front()))
-    fail("'chosen' and 'rejected' do not answer the same");
-  std::string id = better.id;
-  if (id.empty()) {
-    Conversation both = better;
-    both.messages.insert(both.messages.end(), worse.messages.begin(), worse.messages.end());
-    id = content_id(both);
-  }
-  better.pair = worse.pair = id;
-  better.id = id + "#chosen";
-  worse.id = id + "#rejected";
-  worse.rejected = true;
-  out.push_back(std::move(better));
-  out.push_back(std::move(worse));
-}
-
-Conversation messages_record(JsonValue record, const SourceConfig& source) {
-  NestedJson nested;
-  RecordFields fields(record, source, nested);
-  return messages_form(fields);
+  push_pair(std::move(better), std::move(worse), out);
 }
 
 void read_form(RecordFormat format, JsonValue record, const SourceConfig& source, NestedJson& nested,
@@ -208,7 +217,7 @@ void read_form(RecordFormat format, JsonValue record, const SourceConfig& source
   switch (format) {
     case RecordFormat::kAuto:
     case RecordFormat::kMessages:
-      out.push_back(messages_form(fields));
+      append_messages_form(fields, out);
       return;
     case RecordFormat::kShareGpt:
       out.push_back(sharegpt_form(fields));

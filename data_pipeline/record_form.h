@@ -3,11 +3,14 @@
 // Error whose text has no prefix and nothing of the record.
 //
 // - messages: decant's own records and OpenAI's {"messages": [...], "tools"?: [...], "functions"?: [...]};
-//   also a list that is written as JSON text. Members that are not known go to `meta`.
+//   also a list that is written as JSON text. With "rejected_messages", the other conversation of a pair, it
+//   is a pair; a boolean "rejected" alone is feedback. Members that are not known go to `meta`.
 // - sharegpt: {"conversations": [{"from", "value"}], "system"?, "tools"?}; tools and calls get OpenAI's form.
 // - alpaca: {"instruction", "input"?, "output", "system"?, "history"?: [[question, answer]], "tools"?}; the
 //   input stands below the instruction, after one line feed.
-// - prompt_completion: both text or messages, "system"?; a boolean "label" (KTO) false marks it as rejected.
+// - prompt_completion: both text or messages, "system"?; "label" (KTO) says whether the answer is wanted:
+// true
+//   or false, 1 or 0, or one of these as text.
 // - preference: "chosen" and "rejected", each text, a message or messages; what they answer is "prompt" (text
 //   or messages), "question", Alpaca's or ShareGPT's members, "messages", or the messages that both lists
 //   begin with.
@@ -28,8 +31,6 @@ namespace decant {
 
 void read_form(RecordFormat format, JsonValue record, const SourceConfig& source, NestedJson& nested,
                std::vector<Conversation>& conversations);
-Conversation messages_record(JsonValue record, const SourceConfig& source);
-
 // What the members of a record say; kAuto when they say nothing.
 RecordFormat form_of(JsonValue record);
 

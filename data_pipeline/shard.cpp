@@ -1,7 +1,9 @@
 #include "data_pipeline/shard.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <stdexcept>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -13,7 +15,7 @@ namespace decant {
 
 namespace {
 
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kPlainVersion = 1, kRoleVersion = 2;
 constexpr size_t kMaxIdBytes = 1024;
 constexpr uint64_t kHeadBytes = 64 << 10;  // what HDF5 adds to the datasets, generously
 constexpr int64_t kMaxSequenceLength = int64_t{1} << 24;
@@ -27,6 +29,8 @@ struct Columns {
   std::vector<uint8_t> loss_weight;
   std::vector<uint64_t> document_offsets = {0}, row_offsets = {0};
   std::string ids;
+  std::vector<DocumentRole> roles;  // empty in a folder without
+  std::vector<int64_t> pairs;
 };
 
 template <class T>
@@ -52,6 +56,10 @@ std::string shard_bytes(const ShardHeader& header, const Columns& c, size_t id_b
       {"document_offsets", Type::kU64, c.document_offsets.size(), 0, bytes_of(c.document_offsets)},
       {"row_offsets", Type::kU64, c.row_offsets.size(), 0, bytes_of(c.row_offsets)},
       {"document_id", Type::kText, c.ids.size() / id_bytes, id_bytes, c.ids}};
+  if (header.schema_version == kRoleVersion) {
+    content.datasets.push_back({"document_role", Type::kU8, c.roles.size(), 0, bytes_of(c.roles)});
+    content.datasets.push_back({"document_pair", Type::kI64, c.pairs.size(), 0, bytes_of(c.pairs)});
+  }
   content.numbers = {{"schema_version", header.schema_version}, {"sequence_length", header.sequence_length}};
   content.texts = {{"tokenizer_sha256", header.tokenizer_sha256},
                    {"chat_template_sha256", header.template_sha256},
@@ -76,9 +84,94 @@ void check_documents(const ShardHeader& header, const ShardSource& source) {
            header.sequence_length);
 }
 
+// What is packed as one piece: a document, or the two of a pair.
+struct Piece {
+  size_t first = 0, documents = 1;
+  int64_t pair = -1;  // its number in the folder
+};
+
+bool has_roles(const ShardSource& source) {
+  return std::any_of(source.roles.begin(), source.roles.end(),
+                     [](DocumentRole role) { return role != DocumentRole::kPlain; });
+}
+
+std::vector<Piece> pieces_of(const ShardSource& source, int64_t sequence_length) {
+  const size_t documents = source.lengths.size();
+  if (source.roles.size() != (source.roles.empty() ? 0 : documents) ||
+      source.pairs.size() != (source.pairs.empty() ? 0 : documents) ||
+      (source.roles.empty() && !source.pairs.empty()))
+    throw std::logic_error("shard: roles or pairs for another number of documents");
+  std::vector<Piece> pieces;
+  int64_t pairs = 0;
+  for (size_t d = 0; d < documents; d += pieces.back().documents) {
+    Piece& piece = pieces.emplace_back(Piece{d});
+    if (source.pairs.empty() || source.pairs[d] < 0) continue;
+    check(source.roles[d] == DocumentRole::kChosen && d + 1 < documents &&
+              source.pairs[d + 1] == source.pairs[d] && source.roles[d + 1] == DocumentRole::kRejected,
+          "shard: document ", d,
+          " of a pair is not followed by its other one: expected the chosen one, then ", "the rejected one");
+    const int64_t tokens = int64_t{source.lengths[d]} + source.lengths[d + 1];
+    check(tokens <= sequence_length, "shard: the pair of document ", d, " has ", tokens,
+          " tokens, expected at most ", sequence_length);
+    piece.documents = 2;
+    piece.pair = pairs++;
+  }
+  return pieces;
+}
+
+// Documents of each row, those of a pair next to each other.
+std::vector<std::vector<int64_t>> pack_rows(const ShardSource& source, const std::vector<Piece>& pieces,
+                                            int64_t sequence_length) {
+  std::vector<int64_t> lengths;
+  for (const Piece& piece : pieces) {
+    lengths.push_back(source.lengths[piece.first]);
+    if (piece.documents == 2) lengths.back() += source.lengths[piece.first + 1];
+  }
+  auto rows = pack_best_fit(lengths, sequence_length);
+  for (auto& row : rows) {
+    std::vector<int64_t> documents;
+    for (const int64_t p : row) {
+      const Piece& piece = pieces[static_cast<size_t>(p)];
+      for (size_t d = 0; d < piece.documents; ++d) documents.push_back(static_cast<int64_t>(piece.first + d));
+    }
+    row = std::move(documents);
+  }
+  return rows;
+}
+
+// The pair of each document as the folder numbers them.
+std::vector<int64_t> pair_numbers(const std::vector<Piece>& pieces, size_t documents) {
+  std::vector<int64_t> numbers(documents, -1);
+  for (const Piece& piece : pieces)
+    for (size_t d = 0; d < piece.documents; ++d) numbers[piece.first + d] = piece.pair;
+  return numbers;
+}
+
+void count_role(DocumentRole role, int64_t pair, RoleCounts& counts) {
+  switch (role) {
+    case DocumentRole::kPlain:
+      ++counts.plain;
+      break;
+    case DocumentRole::kChosen:
+      ++counts.chosen;
+      if (pair >= 0) ++counts.pairs;
+      break;
+    case DocumentRole::kRejected:
+      ++counts.rejected;
+      break;
+  }
+}
+
+Json role_json(const RoleCounts& counts) {
+  return {{"plain", counts.plain},
+          {"chosen", counts.chosen},
+          {"rejected", counts.rejected},
+          {"pairs", counts.pairs}};
+}
+
 // Content of the documents of some rows, in the order of the rows.
 Columns gather(const ShardSource& source, const std::vector<std::vector<int64_t>>& rows, size_t begin,
-               size_t end) {
+               size_t end, const std::vector<int64_t>& pairs) {
   Columns columns;
   std::vector<ShardSource::Slot> slots;
   for (size_t r = begin; r < end; ++r) {
@@ -86,6 +179,9 @@ Columns gather(const ShardSource& source, const std::vector<std::vector<int64_t>
       slots.push_back({static_cast<size_t>(d)});
       columns.document_offsets.push_back(columns.document_offsets.back() +
                                          source.lengths[slots.back().document]);
+      if (pairs.empty()) continue;
+      columns.roles.push_back(source.roles[slots.back().document]);
+      columns.pairs.push_back(pairs[slots.back().document]);
     }
     columns.row_offsets.push_back(columns.document_offsets.back());
   }
@@ -109,10 +205,21 @@ Columns gather(const ShardSource& source, const std::vector<std::vector<int64_t>
 
 }  // namespace
 
-Json pack_shards(const std::filesystem::path& folder, const ShardHeader& header, const ShardSource& source,
+const char* role_name(DocumentRole role) {
+  constexpr std::array<const char*, 3> kNames = {"plain", "chosen", "rejected"};
+  return kNames.at(static_cast<size_t>(role));
+}
+
+Json pack_shards(const std::filesystem::path& folder, const ShardHeader& given, const ShardSource& source,
                  uint64_t max_shard_bytes) {
-  check_documents(header, source);
-  const auto rows = pack_best_fit({source.lengths.begin(), source.lengths.end()}, header.sequence_length);
+  check_documents(given, source);
+  const bool roles = has_roles(source);
+  ShardHeader header = given;
+  header.schema_version = roles ? kRoleVersion : kPlainVersion;
+  const std::vector<Piece> pieces = pieces_of(source, header.sequence_length);
+  const auto rows = pack_rows(source, pieces, header.sequence_length);
+  const std::vector<int64_t> pairs =
+      roles ? pair_numbers(pieces, source.lengths.size()) : std::vector<int64_t>();
   Json index = {{"schema_version", header.schema_version},
                 {"tokenizer_sha256", header.tokenizer_sha256},
                 {"chat_template_sha256", header.template_sha256},
@@ -123,11 +230,16 @@ Json pack_shards(const std::filesystem::path& folder, const ShardHeader& header,
                 {"target_tokens", 0},
                 {"target_bytes", source.target_bytes},
                 {"shards", Json::array()}};
+  if (roles) {
+    RoleCounts counts;
+    for (size_t d = 0; d < pairs.size(); ++d) count_role(source.roles[d], pairs[d], counts);
+    index["roles"] = role_json(counts);
+  }
   int64_t tokens = 0, target_tokens = 0;
   write_folder(folder, [&](const std::filesystem::path& temporary) {
     const auto write_rows = [&](size_t begin, size_t end) {
       if (begin == end) return;
-      const Columns columns = gather(source, rows, begin, end);
+      const Columns columns = gather(source, rows, begin, end, pairs);
       const std::string name = shard_name(index["shards"].size());
       const std::string file = shard_bytes(header, columns, source.id_bytes);
       write_file(temporary / name, file);
@@ -146,7 +258,8 @@ Json pack_shards(const std::filesystem::path& folder, const ShardHeader& header,
     for (size_t r = 0; r < rows.size(); ++r) {
       uint64_t row_bytes = 8;
       for (const int64_t d : rows[r])
-        row_bytes += uint64_t{5} * source.lengths[static_cast<size_t>(d)] + 8 + source.id_bytes;
+        row_bytes +=
+            uint64_t{5} * source.lengths[static_cast<size_t>(d)] + 8 + source.id_bytes + (roles ? 9 : 0);
       if (bytes + row_bytes > max_shard_bytes) {
         write_rows(begin, r);
         begin = r;
@@ -176,6 +289,8 @@ Json write_shards(const std::filesystem::path& folder, const ShardHeader& header
     source.lengths.push_back(static_cast<uint32_t>(d.tokens.size()));
     source.id_bytes = std::max(source.id_bytes, d.id.size());
     source.target_bytes += d.target_bytes;
+    source.roles.push_back(d.role);
+    source.pairs.push_back(d.pair);
   }
   source.fetch = [&](const std::vector<ShardSource::Slot>& slots) {
     for (const auto& slot : slots) {
@@ -224,6 +339,8 @@ struct Shard {
   Column<uint64_t> document_offsets, row_offsets;
   std::string_view ids;
   size_t id_bytes = 0;
+  Column<DocumentRole> roles;  // empty in a shard without
+  Column<int64_t> pairs;
   std::vector<uint64_t> row_documents;  // first document of each row, and the end
   int64_t first_row = 0;
 };
@@ -250,6 +367,42 @@ std::string index_text(const Json& json, const char* key, const std::string& whe
   return found->get<std::string>();
 }
 
+// Every role is one, and the two documents of a pair stand next to each other in one row.
+void check_roles(const Shard& shard, const std::string& where) {
+  const size_t documents = shard.document_offsets.size() - 1;
+  check(shard.roles.size() == documents && shard.pairs.size() == documents, where, ": ", shard.roles.size(),
+        " roles and ", shard.pairs.size(), " pairs for ", documents, " documents");
+  for (size_t row = 0; row + 1 < shard.row_documents.size(); ++row) {
+    const size_t end = shard.row_documents[row + 1];
+    for (size_t d = shard.row_documents[row]; d < end; ++d) {
+      check(shard.roles[d] <= DocumentRole::kRejected, where, ": document ", d, " has the role ",
+            static_cast<int>(shard.roles[d]), ", expected 0 to 2");
+      if (shard.pairs[d] == -1) continue;
+      check(shard.pairs[d] >= 0, where, ": document ", d, " has the pair ", shard.pairs[d],
+            ", expected a number from 0, or -1 for none");
+      check(shard.roles[d] == DocumentRole::kChosen && d + 1 < end && shard.pairs[d + 1] == shard.pairs[d] &&
+                shard.roles[d + 1] == DocumentRole::kRejected,
+            where, ": pair ", shard.pairs[d],
+            " is not a chosen document and, after it in the same row, a rejected one");
+      ++d;
+    }
+  }
+}
+
+// Of a folder: each pair has its own number, from 0.
+void check_pair_numbers(const std::vector<Shard>& shards, int64_t pairs, const std::string& where) {
+  std::vector<bool> seen(static_cast<size_t>(pairs));
+  for (const Shard& shard : shards)
+    for (size_t d = 0; d < shard.pairs.size(); ++d) {
+      const int64_t pair = shard.pairs[d];
+      if (pair < 0 || shard.roles[d] != DocumentRole::kChosen) continue;
+      check(pair < pairs && !seen[static_cast<size_t>(pair)], where, ": its shards have ", pairs,
+            " pairs, so their numbers are 0 to ", pairs - 1, ", each once; found ", pair,
+            pair < pairs ? " twice" : "");
+      seen[static_cast<size_t>(pair)] = true;
+    }
+}
+
 Shard open_shard(const std::filesystem::path& path, const Json& entry, const ShardHeader& header,
                  const std::string& index) {
   const std::string where = path.string();
@@ -264,6 +417,10 @@ Shard open_shard(const std::filesystem::path& path, const Json& entry, const Sha
                      {"document_offsets", Type::kU64},
                      {"row_offsets", Type::kU64},
                      {"document_id", Type::kText}};
+  if (header.schema_version == kRoleVersion) {
+    wanted.datasets.push_back({"document_role", Type::kU8});
+    wanted.datasets.push_back({"document_pair", Type::kI64});
+  }
   wanted.numbers = {{"schema_version", 0}, {"sequence_length", 0}};
   wanted.texts = {{"tokenizer_sha256", ""}, {"chat_template_sha256", ""}, {"content_sha256", ""}};
   const Hdf5Content found = read_hdf5(shard.file.bytes(), wanted, where);
@@ -302,6 +459,11 @@ Shard open_shard(const std::filesystem::path& path, const Json& entry, const Sha
   }
   check(shard.row_documents.size() == rows, where, ": a row does not begin at a document");
   shard.row_documents.push_back(documents);
+  if (header.schema_version == kRoleVersion) {
+    shard.roles.set(found.datasets[5].bytes);
+    shard.pairs.set(found.datasets[6].bytes);
+    check_roles(shard, where);
+  }
   for (uint64_t r = 0; r < rows; ++r)
     check(shard.row_offsets[r + 1] - shard.row_offsets[r] <= static_cast<uint64_t>(header.sequence_length),
           where, ": row ", r, " is longer than the sequence length ", header.sequence_length);
@@ -316,6 +478,7 @@ Shard open_shard(const std::filesystem::path& path, const Json& entry, const Sha
 struct ShardReader::Impl {
   std::vector<Shard> shards;
   int64_t rows = 0, tokens = 0, documents = 0, target_bytes = 0;
+  RoleCounts roles;
 
   const Shard& shard_of(int64_t index, size_t& row) const {
     check(index >= 0 && index < rows, "shards: row ", index, " asked for, there are ", rows);
@@ -334,8 +497,9 @@ ShardReader::ShardReader(const std::filesystem::path& folder) : impl_(std::make_
   const Json index = read_json(path);
   check(index.is_object(), where, ": expected a JSON object");
   header_.schema_version = index_number(index, "schema_version", where);
-  check(header_.schema_version == kSchemaVersion, where, ": schema version ", header_.schema_version,
-        ", this program reads ", kSchemaVersion);
+  check(header_.schema_version == kPlainVersion || header_.schema_version == kRoleVersion, where,
+        ": schema version ", header_.schema_version, ", this program reads ", kPlainVersion, " and ",
+        kRoleVersion);
   header_.tokenizer_sha256 = index_text(index, "tokenizer_sha256", where);
   header_.template_sha256 = index_text(index, "chat_template_sha256", where);
   header_.sequence_length = index_number(index, "sequence_length", where);
@@ -354,12 +518,19 @@ ShardReader::ShardReader(const std::filesystem::path& folder) : impl_(std::make_
     impl_->rows += static_cast<int64_t>(shard.row_offsets.size() - 1);
     impl_->tokens += static_cast<int64_t>(shard.tokens.size());
     impl_->documents += static_cast<int64_t>(shard.document_offsets.size() - 1);
+    for (size_t d = 0; d < shard.roles.size(); ++d) count_role(shard.roles[d], shard.pairs[d], impl_->roles);
+    if (shard.roles.size() == 0)
+      impl_->roles.plain += static_cast<int64_t>(shard.document_offsets.size() - 1);
     impl_->shards.push_back(std::move(shard));
   }
   check(index_number(index, "rows", where) == impl_->rows &&
             index_number(index, "tokens", where) == impl_->tokens &&
             index_number(index, "documents", where) == impl_->documents,
         where, ": its counts are not the sum of its shards'");
+  if (header_.schema_version != kRoleVersion) return;
+  check(index.contains("roles") && index["roles"] == role_json(impl_->roles), where,
+        ": 'roles' is not what its shards have, ", role_json(impl_->roles).dump());
+  check_pair_numbers(impl_->shards, impl_->roles.pairs, where);
 }
 
 ShardReader::~ShardReader() = default;
@@ -368,6 +539,7 @@ int64_t ShardReader::rows() const { return impl_->rows; }
 int64_t ShardReader::tokens() const { return impl_->tokens; }
 int64_t ShardReader::documents() const { return impl_->documents; }
 int64_t ShardReader::target_bytes() const { return impl_->target_bytes; }
+const RoleCounts& ShardReader::roles() const { return impl_->roles; }
 
 int64_t ShardReader::row_tokens(int64_t index) const {
   size_t row = 0;
@@ -380,9 +552,13 @@ RowView ShardReader::row_view(int64_t index) const {
   const Shard& shard = impl_->shard_of(index, row);
   const uint64_t begin = shard.row_offsets[row], end = shard.row_offsets[row + 1];
   const uint64_t first = shard.row_documents[row], last = shard.row_documents[row + 1];
-  return {shard.tokens.range(begin, end), shard.loss_weight.range(begin, end),
+  return {shard.tokens.range(begin, end),
+          shard.loss_weight.range(begin, end),
           shard.document_offsets.range(first, last + 1),
-          shard.ids.substr(first * shard.id_bytes, (last - first) * shard.id_bytes), shard.id_bytes};
+          shard.ids.substr(first * shard.id_bytes, (last - first) * shard.id_bytes),
+          shard.id_bytes,
+          shard.roles.size() == 0 ? std::span<const DocumentRole>() : shard.roles.range(first, last),
+          shard.pairs.size() == 0 ? std::span<const int64_t>() : shard.pairs.range(first, last)};
 }
 
 std::vector<ShardDocument> ShardReader::row(int64_t index) const {
@@ -393,8 +569,12 @@ std::vector<ShardDocument> ShardReader::row(int64_t index) const {
     const uint64_t length = view.document_offsets[d + 1] - view.document_offsets[d];
     const auto tokens = view.tokens.subspan(begin, length);
     const auto weights = view.loss_weight.subspan(begin, length);
-    documents.push_back(
-        {std::string(view.id(d)), {tokens.begin(), tokens.end()}, {weights.begin(), weights.end()}});
+    documents.push_back({std::string(view.id(d)),
+                         {tokens.begin(), tokens.end()},
+                         {weights.begin(), weights.end()},
+                         0,
+                         view.role(d),
+                         view.pair(d)});
   }
   return documents;
 }

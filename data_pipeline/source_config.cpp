@@ -35,6 +35,8 @@ void SourceConfig::validate(const Place& place) const {
         ": say where the turns stand, such as {user: question, assistant: answer}");
   check(fields.chosen.empty() == fields.rejected.empty(), place("fields"),
         ": 'chosen' and 'rejected' belong together");
+  check(fields.label.empty() || fields.chosen.empty(), place("fields"),
+        ": 'label' is of one answer, not of a pair of 'chosen' and 'rejected'");
   const int ways = (fields.messages.empty() ? 0 : 1) + (fields.transcript.empty() ? 0 : 1) +
                    (fields.assistant.empty() ? 0 : 1) + (fields.chosen.empty() ? 0 : 1);
   const bool pair_of_messages = ways == 2 && !fields.messages.empty() && !fields.chosen.empty();

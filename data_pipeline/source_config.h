@@ -71,6 +71,8 @@ struct FieldMap {
   std::string system, user, input, assistant, reasoning;
   // Or a preference pair; with `user`, `system` or `messages` before it.
   std::string chosen, rejected;
+  // Or feedback: whether the answer before is wanted.
+  std::string label;
   // Or one text with a speaker's label at the start of a line, as in "user: hello".
   std::string transcript;
   // Or lists of turns, one after the other (an object counts as a list of one), and what a turn's parts are
@@ -95,6 +97,7 @@ struct FieldMap {
     field("reasoning", c.reasoning, "of the reasoning before the answer");
     field("chosen", c.chosen, "of the better answer of a preference pair");
     field("rejected", c.rejected, "of the worse answer");
+    field("label", c.label, "of whether the answer is wanted: true or false, 1 or 0");
     field("transcript", c.transcript, "of a text whose lines begin with 'user: ' and the like");
     field("messages", c.messages, "of one or more lists of turns");
     field("role", c.role, "in a turn: the speaker");
@@ -105,6 +108,9 @@ struct FieldMap {
   // Names where the turns are (and not only an id or a tenant).
   bool names_turns() const;
 };
+
+// What a source without a name is called in reports and weights: the recipe's `inputs`.
+inline constexpr const char* kUnnamedSource = "inputs";
 
 struct SourceConfig {
   std::string name;
@@ -148,7 +154,7 @@ struct SourceConfig {
   }
   void validate(const Place& place) const;
   // In reports, and under `corpus.mix.sources`: the name, or "inputs" where there is none.
-  std::string shown_name() const { return name.empty() ? "inputs" : name; }
+  std::string shown_name() const { return name.empty() ? kUnnamedSource : name; }
   bool operator==(const SourceConfig&) const = default;
 };
 

@@ -102,7 +102,8 @@ void note_changes(const StoreRow& row, const std::string& tenant, std::string_vi
     if (row.pii[k] > 0)
       kinds += concat(kinds.empty() ? "" : ", ", pii_kind_name(static_cast<PiiKind>(k)), " ", row.pii[k]);
   if (!kinds.empty()) add(Stage::kReplace, "pii_replaced", kinds);
-  if (row.parts > 1) add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
+  if (row.parts > 1 && judged_answers(row) != JudgedAnswers::kPair)
+    add(Stage::kRender, "split_at_turn", concat(row.parts, " documents"));
 }
 
 // Copies, and turns that are not learned from.
@@ -278,9 +279,23 @@ class SidesDone {
 // A shard's document is a part of a stored one.
 struct Part {
   uint64_t document;
-  uint32_t number;  // from 1; 0: the whole
-  uint32_t first;   // token
+  std::string suffix;  // of its id: none for the whole, else "#1", "#2", ... or of a pair its role
+  uint32_t first;      // token
 };
+
+DocumentRole role_of(JudgedAnswers judged, size_t part) {
+  switch (judged) {
+    case JudgedAnswers::kNone:
+      return DocumentRole::kPlain;
+    case JudgedAnswers::kChosen:
+      return DocumentRole::kChosen;
+    case JudgedAnswers::kRejected:
+      return DocumentRole::kRejected;
+    case JudgedAnswers::kPair:
+      return part == 0 ? DocumentRole::kChosen : DocumentRole::kRejected;
+  }
+  throw std::logic_error("write_corpus: no such answers");
+}
 
 void write_conversations(const CorpusDocuments& documents, const Side& side, const fs::path& path) {
   AtomicFile lines(path);
@@ -293,19 +308,29 @@ Json write_side(const CorpusDocuments& documents, const Side& side, const ShardH
                 const fs::path& folder) {
   ShardSource source;
   std::vector<Part> parts;
+  int64_t pairs = 0;
   for (const auto& [i, copies] : side.documents) {
     const StoredDocument document = documents.get(i);
     const StoreRow& row = document.row();
     const auto lengths = document.part_tokens();
+    const JudgedAnswers judged = judged_answers(row);
+    const bool pair = judged == JudgedAnswers::kPair;
     for (uint32_t copy = 0; copy < copies; ++copy) {
+      const int64_t pair_number = pair ? pairs++ : -1;
       uint32_t first = 0;
       for (uint32_t p = 0; p < lengths.size(); ++p) {
-        const uint32_t number = lengths.size() > 1 ? p + 1 : 0;
-        parts.push_back({i, number, first});
+        const DocumentRole role = role_of(judged, p);
+        std::string suffix;
+        if (pair)
+          suffix = concat("#", role_name(role));
+        else if (lengths.size() > 1)
+          suffix = concat("#", p + 1);
         source.lengths.push_back(lengths[p]);
+        source.roles.push_back(role);
+        source.pairs.push_back(pair_number);
+        source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix.size());
+        parts.push_back({i, std::move(suffix), first});
         first += lengths[p];
-        const size_t suffix = number == 0 ? 0 : 1 + std::to_string(number).size();
-        source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix);
       }
     }
     source.target_bytes += int64_t{copies} * documents.target_bytes(i, row);
@@ -318,8 +343,7 @@ Json write_side(const CorpusDocuments& documents, const Side& side, const ShardH
       if (part.document != open) document = documents.get(open = part.document);
       documents.copy_tokens(part.document, document, part.first, source.lengths[slot.document], slot.tokens,
                             slot.loss_weight);
-      std::string id(document.id());
-      if (part.number > 0) id += concat("#", part.number);
+      const std::string id = std::string(document.id()) + part.suffix;
       id.copy(slot.id, id.size());
     }
   };
@@ -338,18 +362,53 @@ Json shown_replies(const Json& canned_replies) {
   return shown;
 }
 
+// What of a source goes where, each document once.
+struct Share {
+  int64_t in = 0, documents[2] = {0, 0}, tokens[2] = {0, 0}, target_tokens = 0;  // train, held out
+
+  void add_kept(const StoreRow& row, bool held_out) {
+    ++documents[held_out];
+    tokens[held_out] += row.tokens;
+    target_tokens += row.target_tokens;
+  }
+  Json json() const {
+    return {{"in", in},
+            {"train", documents[0]},
+            {"held_out", documents[1]},
+            {"tokens", tokens[0] + tokens[1]},
+            {"train_tokens", tokens[0]},
+            {"held_out_tokens", tokens[1]},
+            {"target_tokens", target_tokens}};
+  }
+};
+
+// What the recipe calls the source of each input; the file where it has no name.
+std::vector<std::string> source_names(const StoreReader& store) {
+  std::vector<std::string> names;
+  for (const Json& input : store.facts().at("inputs"))
+    names.push_back(input.at(input.at("source") == kUnnamedSource ? "name" : "source").get<std::string>());
+  return names;
+}
+
 Json first_counts(const CorpusDocuments& documents, std::map<std::pair<std::string, bool>, Side>& sides) {
   const StoreReader& store = documents.store();
   const Decisions& decisions = documents.decisions();
   std::map<std::string, int64_t> quarantined, dropped;
   std::array<int64_t, kStorePiiKinds> pii{};
   int64_t duplicates = 0, near = 0, merged = 0, trimmed = 0;
+  const std::vector<std::string> source_of = source_names(store);
+  std::map<std::string, Share> sources;
+  std::map<std::string, int64_t> tenants_in;
   store.each_row([&](uint64_t i, const StoreRow& row) {
+    Share& source = sources[source_of.at(row.file)];
+    ++source.in;
+    ++tenants_in[store.name(row.tenant)];
     const Decision& decision = decisions[i];
     if (decision.fate == Fate::kQuarantined) ++quarantined[decisions.reason(decision)];
     if (decision.fate == Fate::kDropped) ++dropped[decisions.reason(decision)];
     if (decision.fate == Fate::kDuplicate) ++(decisions.reason(decision) == "exact" ? duplicates : near);
     if (!decisions.kept(i)) return;
+    source.add_kept(row, decision.fate == Fate::kHeldOut);
     for (size_t k = 0; k < kPiiKinds; ++k) pii[k] += row.pii[k];
     merged += row.merged;
     trimmed += row.trimmed;
@@ -376,7 +435,9 @@ Json first_counts(const CorpusDocuments& documents, std::map<std::pair<std::stri
   counts["split"] = decisions.summary().at("split");
   counts["mix"] = decisions.summary().at("mix");
   counts["canned_replies"] = shown_replies(decisions.summary().at("canned_replies"));
-  counts["tenants"] = Json::object();
+  counts["tenants"] = counts["sources"] = Json::object();
+  for (const auto& [name, in] : tenants_in) counts["tenants"][name] = {{"in", in}};
+  for (const auto& [name, share] : sources) counts["sources"][name] = share.json();
   return counts;
 }
 
@@ -410,15 +471,16 @@ Json write_sides(const CorpusDocuments& documents, const ShardHeader& header, co
       done_sides.end(name, digest);
     }
     Json& of_tenant = counts["tenants"][tenant];
-    if (of_tenant.is_null())
-      of_tenant = {{"train", 0},  {"held_out", 0},     {"replayed", 0},
-                   {"tokens", 0}, {"train_tokens", 0}, {"held_out_tokens", 0}};
+    for (const char* key : {"train", "held_out", "replayed", "tokens", "train_tokens", "held_out_tokens",
+                            "target_tokens"})
+      if (!of_tenant.contains(key)) of_tenant[key] = 0;
     const auto tokens = index["tokens"].get<int64_t>();
     const auto target_tokens = index["target_tokens"].get<int64_t>();
     add(of_tenant[side], side_of.month);
     add(of_tenant["replayed"], side_of.replayed);
     add(of_tenant["tokens"], tokens);
     add(of_tenant[side + "_tokens"], tokens);
+    add(of_tenant["target_tokens"], target_tokens);
     add(counts[side], side_of.month);
     add(counts["kept"], side_of.month);
     add(counts["replayed"], side_of.replayed);

@@ -37,6 +37,7 @@ std::vector<HeldOut> read_held_out(const Chain& chain) {
     held.tenant = tenant;
     for (const auto& c : read_conversations(chain.conversations("held_out", tenant))) {
       if (held.tokens >= section.tokens) break;
+      if (c.rejected) continue;  // not what a model should say
       TokenizedDocument document =
           tokenize_rendered(chat->render(c.messages, render_options(*chain.recipe.corpus, c)), *tokenizer);
       const auto size = static_cast<int64_t>(document.tokens.size());

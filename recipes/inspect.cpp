@@ -109,7 +109,10 @@ void inspect_adapter(const fs::path& path) {
 
 // Tokens under loss stand out: green on a terminal, in guillemets elsewhere.
 void show_document(const ShardDocument& document, const Tokenizer* tokenizer, bool terminal) {
-  print("  " + shown(document.id, 200) + concat(" (", document.tokens.size(), " tokens)\n    "));
+  std::string role;
+  if (document.role != DocumentRole::kPlain) role = concat(", ", role_name(document.role));
+  if (document.pair >= 0) role += concat(" of pair ", document.pair);
+  print("  " + shown(document.id, 200) + concat(" (", document.tokens.size(), " tokens", role, ")\n    "));
   std::string text;
   bool learned = false;
   std::vector<int64_t> span;
@@ -156,12 +159,46 @@ void inspect_shards(const fs::path& path, const InspectArguments& a) {
                reader.header().sequence_length, " tokens, ", reader.tokens(), " tokens\n  tokenizer sha256 ",
                reader.header().tokenizer_sha256, "\n  template sha256 ", reader.header().template_sha256,
                "\n"));
+  const RoleCounts& roles = reader.roles();
+  if (roles.chosen + roles.rejected > 0)
+    print(concat("  roles: ", roles.chosen, " chosen, ", roles.rejected, " rejected, ", roles.plain,
+                 " plain; ", roles.pairs, " pairs\n"));
   const auto tokenizer = tokenizer_of(path, a, reader.header().tokenizer_sha256);
   if (tokenizer == nullptr) print("  ids are shown; --tokenizer MODEL shows text\n");
   int64_t left = a.documents;
   for (int64_t r = 0; r < reader.rows() && left > 0; ++r)
     for (const auto& document : reader.row(r))
       if (left-- > 0) show_document(document, tokenizer.get(), ::isatty(STDOUT_FILENO) == 1);
+}
+
+// Documents and tokens of each tenant and source, and what the contract found broken.
+void inspect_corpus(const fs::path& path) {
+  const Json contract = read_json(path / "contract.json");
+  const std::string where = (path / "contract.json").string();
+  const auto part = [&](const Json& json, const char* key) {
+    check(json.is_object() && json.contains(key), where, ": has no '", key, "'; prepare the corpus again");
+    return json[key];
+  };
+  const Json measures = part(contract, "measures");
+  print(concat(path.string(), ": corpus, ", part(measures, "kept").dump(), " of ",
+               part(measures, "documents").dump(), " documents kept, ", part(measures, "kept_tokens").dump(),
+               " tokens\n"));
+  constexpr const char* kColumns[] = {"in",           "train",           "held_out",
+                                      "train_tokens", "held_out_tokens", "target_tokens"};
+  for (const char* kind : {"tenants", "sources"}) {
+    const Json table = part(measures, kind);
+    check(table.is_object(), where, ": '", kind, "' must be an object");
+    print(concat("  ", kind, "\n"));
+    for (const auto& [name, of] : table.items()) {
+      std::string line = "    " + shown(name);
+      for (const char* column : kColumns) line += concat("  ", column, " ", part(of, column).dump());
+      print(line + "\n");
+    }
+  }
+  for (const Json& bound : part(contract, "checks"))
+    if (part(bound, "ok") == false)
+      print(concat("  broken: ", shown(part(bound, "name").dump()), " found ", part(bound, "found").dump(),
+                   ", allowed ", part(bound, "bound").dump(), "\n"));
 }
 
 void inspect_conversations(const fs::path& path, const InspectArguments& a) {
@@ -208,6 +245,7 @@ void inspect_folder(const fs::path& path, const InspectArguments& a) {
     return;
   }
   if (fs::exists(path / "index.json")) return inspect_shards(path, a);
+  if (fs::exists(path / "contract.json")) return inspect_corpus(path);
   if (fs::exists(path / "recipe.resolved.yaml") || fs::exists(path / "manifest.json"))
     return inspect_steps(path);
   if (fs::exists(path / "model.safetensors.index.json")) {

@@ -308,6 +308,7 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
     absolute(r.corpus->duplicates.index);
     absolute(r.corpus->split.ledger);
     for (auto& from : r.corpus->mix.replay_from) absolute(from);
+    for (auto& set : r.corpus->decontaminate.sets) absolute(set.path);
   }
   if (r.train) absolute(r.train->model);
   if (r.lora) absolute(r.lora->model);

@@ -6,6 +6,8 @@
 
 #include "core/file.h"
 #include "core/random.h"
+#include "data_pipeline/cluster_split.h"
+#include "data_pipeline/erase_customer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -196,6 +198,27 @@ TEST(Erase, ADocumentOfCannedTextOnlyIsCounted) {
   EXPECT_EQ(traces.documents_without_piece(), 0u);
   traces.keep(kept);
   EXPECT_EQ(traces.documents_without_piece(), 1u);
+}
+
+TEST(Erase, WhatAKeptDocumentHoldsTooIsNotSearchedFor) {
+  ErasureTraces traces({"shop", {"customer-77"}, {}});
+  traces.add(talk("gone-1", "customer-77", kCanned));
+  const size_t all = traces.size();
+  EXPECT_FALSE(traces.keep(talk("kept", "c1", "nothing of theirs")));
+  EXPECT_EQ(traces.size(), all);
+  EXPECT_TRUE(traces.keep(talk("kept", "c1", "ask customer-77 about it")));
+  EXPECT_LT(traces.size(), all);
+  const auto found = [&](const std::string& bytes) {
+    ErasureReport report;
+    TraceScanner scanner(traces, "f", report);
+    scanner.feed(bytes);
+    scanner.finish();
+    return report.found;
+  };
+  EXPECT_EQ(found("customer-77"), 0u);
+  EXPECT_EQ(found("gone-1"), 1u);
+  EXPECT_FALSE(traces.keep(talk("gone-1", "c1", "an id that is used twice")));
+  EXPECT_EQ(found("gone-1"), 0u);
 }
 
 }  // namespace

@@ -110,6 +110,59 @@ TEST(RecordForm, PromptAndCompletion) {
                "'completion' must be text or a list of messages, found number");
 }
 
+TEST(RecordForm, FeedbackOnOneAnswer) {
+  for (const char* yes : {"true", "1", "\"true\"", "\"True\"", "\"1\""}) {
+    const auto c =
+        read(RecordFormat::kPromptCompletion, concat(R"({"prompt":"p","completion":"c","label":)", yes, "}"));
+    EXPECT_TRUE(c.at(0).judged && !c[0].rejected) << yes;
+    EXPECT_EQ(conversation_json(c[0])["rejected"], false);
+    EXPECT_TRUE(parse_conversation(conversation_json(c[0])).judged);
+  }
+  for (const char* no : {"false", "0", "\"False\"", "\"0\""}) {
+    const auto c =
+        read(RecordFormat::kPromptCompletion, concat(R"({"prompt":"p","completion":"c","label":)", no, "}"));
+    EXPECT_TRUE(c.at(0).judged && c[0].rejected) << no;
+    const Conversation again = parse_conversation(conversation_json(c[0]));
+    EXPECT_TRUE(again.judged && again.rejected && again.pair.empty());
+  }
+  EXPECT_FALSE(
+      read(RecordFormat::kPromptCompletion, R"({"prompt":"p","completion":"c","label":null})")[0].judged);
+  for (const char* bad : {"2", "\"perhaps\"", "[true]", "\"\"", "{}"})
+    EXPECT_ERROR(
+        read(RecordFormat::kPromptCompletion, concat(R"({"prompt":"p","completion":"c","label":)", bad, "}")),
+        "'label' must be true or false, found ");
+  const std::string fields = "fields: {user: q, assistant: a, label: good.value}";
+  const auto mapped = read(RecordFormat::kFields, R"({"q":"x","a":"y","good":{"value":"0"}})", fields);
+  EXPECT_TRUE(mapped.at(0).judged && mapped[0].rejected);
+  EXPECT_ERROR(read(RecordFormat::kFields, R"({"q":"x","a":"y"})", fields), "no 'good.value'");
+}
+
+TEST(RecordForm, APairIsReadBackFromItsRecord) {
+  const auto pair = read(RecordFormat::kPreference,
+                         R"({"id":"7","tenant":"shop","customer":"c","tools":[{"type":"function"}],
+      "prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"x","weight":0.5},
+      {"role":"user","content":"r"}],"chosen":"a","rejected":[{"role":"assistant","content":"b"},
+      {"role":"user","content":"why"},{"role":"assistant","content":"d"}],"score":1})");
+  const Json json = pair_json(pair.at(0), pair.at(1));
+  EXPECT_EQ(json["id"], "7");
+  const auto again = parse_conversations(json);
+  ASSERT_EQ(again.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(conversation_json(again[i]), conversation_json(pair[i]));
+  EXPECT_EQ(common_messages(again[0], again[1]), 3u);
+  EXPECT_EQ(conversation_json(parse_conversation(json)), conversation_json(pair[0]));
+  EXPECT_EQ(read(RecordFormat::kMessages, json.dump()).size(), 2u);
+  Json bad = json;
+  bad["rejected_messages"] = bad["messages"];
+  EXPECT_ERROR(parse_conversations(bad), "are the same");
+  bad["rejected_messages"][0]["content"] = "another question";
+  EXPECT_ERROR(parse_conversations(bad), "do not answer the same");
+  bad["rejected_messages"] = 3;
+  EXPECT_ERROR(parse_conversations(bad), "'rejected_messages'");
+  bad = json;
+  bad["rejected"] = true;
+  EXPECT_ERROR(parse_conversations(bad), "'rejected' is true, but");
+}
+
 TEST(RecordForm, PreferencePairs) {
   const std::vector<std::string> records = {
       R"({"id":"7","prompt":"q","chosen":"a","rejected":"b","score":1})",

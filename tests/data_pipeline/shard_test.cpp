@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/file.h"
 #include "core/hash.h"
@@ -125,6 +126,87 @@ TEST(Shard, WriterRefuses) {
   EXPECT_FALSE(fs::exists(folder));
 }
 
+// Pairs, feedback of both kinds and plain documents, of lengths 2 to 31.
+std::vector<ShardDocument> judged_documents(size_t count) {
+  std::vector<ShardDocument> documents = some_documents(count, 7);
+  for (ShardDocument& d : documents) {
+    d.tokens.resize(std::min<size_t>(d.tokens.size(), 31));
+    d.loss_weight.resize(d.tokens.size());
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (i % 5 == 2) documents[i].role = DocumentRole::kChosen;
+    if (i % 5 == 4) documents[i].role = DocumentRole::kRejected;
+    if (i % 5 > 1 || i + 1 == count || i % 5 == 1) continue;
+    documents[i].role = DocumentRole::kChosen;
+    documents[i + 1].role = DocumentRole::kRejected;
+    documents[i].pair = documents[i + 1].pair = static_cast<int64_t>(1000 + i);
+  }
+  return documents;
+}
+
+TEST(Shard, ThePartsOfAPairStayTogether) {
+  const auto documents = judged_documents(2000);
+  std::map<std::string, const ShardDocument*> by_id;
+  for (const auto& d : documents) by_id[d.id] = &d;
+  for (const uint64_t most : {uint64_t{64} << 20, uint64_t{120} << 10}) {
+    const auto folder = test::scratch_folder() / "shards";
+    const Json index = write_shards(folder, header_of(), documents, most);
+    EXPECT_EQ(index["schema_version"], 2);
+    EXPECT_EQ(index["roles"].dump(), R"({"plain":400,"chosen":800,"rejected":800,"pairs":400})");
+    const ShardReader reader(folder);
+    EXPECT_EQ(reader.roles(), (RoleCounts{400, 800, 800, 400}));
+    expect_all(reader, documents);
+    std::set<int64_t> pairs;
+    for (int64_t r = 0; r < reader.rows(); ++r) {
+      const RowView row = reader.row_view(r);
+      for (size_t d = 0; d < row.documents(); ++d) {
+        const ShardDocument& was = *by_id.at(std::string(row.id(d)));
+        EXPECT_EQ(row.role(d), was.role);
+        EXPECT_EQ(row.pair(d) >= 0, was.pair >= 0);
+        if (row.pair(d) < 0 || row.role(d) != DocumentRole::kChosen) continue;
+        EXPECT_TRUE(pairs.insert(row.pair(d)).second);
+        ASSERT_LT(d + 1, row.documents());
+        EXPECT_EQ(row.pair(d + 1), row.pair(d));
+        EXPECT_EQ(by_id.at(std::string(row.id(d + 1)))->pair, was.pair);
+      }
+    }
+    EXPECT_EQ(pairs.size(), 400u);
+    EXPECT_EQ(*pairs.rbegin(), 399);
+  }
+}
+
+TEST(Shard, WithoutRolesNothingChanges) {
+  const auto folder = test::scratch_folder();
+  const Json index = write_shards(folder / "a", header_of(), some_documents(50));
+  EXPECT_EQ(index["schema_version"], 1);
+  EXPECT_FALSE(index.contains("roles"));
+  const ShardReader reader(folder / "a");
+  EXPECT_EQ(reader.roles(), (RoleCounts{50, 0, 0, 0}));
+  EXPECT_EQ(reader.row_view(0).role(0), DocumentRole::kPlain);
+  EXPECT_EQ(reader.row_view(0).pair(0), -1);
+  // The bytes that the program wrote before it knew roles.
+  EXPECT_EQ(sha256_file(folder / "a/shard-00000.h5"),
+            "c8e7a542f073bfb31a97af64216f7ff9fe6d98a5937a01d523a13622b5336e2a");
+}
+
+TEST(Shard, WriterRefusesHalfPairs) {
+  const auto folder = test::scratch_folder() / "x";
+  const auto document = [](DocumentRole role, int64_t pair, size_t length = 2) {
+    return ShardDocument{"a", std::vector<uint32_t>(length, 1), std::vector<uint8_t>(length, 0), 0, role,
+                         pair};
+  };
+  using enum DocumentRole;
+  const auto write = [&](const std::vector<ShardDocument>& d) { write_shards(folder, header_of(4), d); };
+  const char* half = "is not followed by its other one";
+  EXPECT_ERROR(write({document(kChosen, 0)}), half);
+  EXPECT_ERROR(write({document(kRejected, 0), document(kChosen, 0)}), half);
+  EXPECT_ERROR(write({document(kChosen, 0), document(kRejected, 1)}), half);
+  EXPECT_ERROR(write({document(kChosen, 0), document(kPlain, -1), document(kRejected, 0)}), half);
+  EXPECT_ERROR(write({document(kChosen, 0, 3), document(kRejected, 0, 2)}),
+               "the pair of document 0 has 5 tokens, expected at most 4");
+  EXPECT_FALSE(fs::exists(folder));
+}
+
 // Replaces the shard by `bytes` and the index's digest with it: what an attacker who can write both files
 // does.
 void forge(const fs::path& folder, const std::string& bytes) {
@@ -189,6 +271,9 @@ struct Forgery {
   std::string ids = "ab";
   int64_t id_count = 2, length = 64, version = 1;
   bool drop_rows = false, wide_weights = false;
+  std::vector<uint8_t> roles = {1, 2};
+  std::vector<int64_t> pairs = {0, 0};
+  bool drop_roles = false;
 
   std::string bytes() const {
     const auto view = [](const auto& v) {
@@ -201,6 +286,10 @@ struct Forgery {
                   {"document_offsets", Type::kU64, documents.size(), 0, view(documents)},
                   {"row_offsets", Type::kU64, rows.size(), 0, view(rows)},
                   {"document_id", Type::kText, static_cast<uint64_t>(id_count), 1, ids}};
+    if (version == 2) {
+      c.datasets.push_back({"document_role", Type::kU8, roles.size(), 0, view(roles)});
+      c.datasets.push_back({"document_pair", Type::kI64, pairs.size(), 0, view(pairs)});
+    }
     Sha256 digest;
     for (const auto& d : c.datasets) {
       const uint64_t size = d.bytes.size();
@@ -208,6 +297,7 @@ struct Forgery {
       digest.update(d.bytes);
     }
     if (drop_rows) c.datasets.erase(c.datasets.begin() + 3);
+    if (drop_roles) c.datasets.erase(c.datasets.begin() + 5);
     if (wide_weights) c.datasets[1] = {"loss_weight", Type::kU32, tokens.size(), 0, view(tokens)};
     c.numbers = {{"schema_version", version}, {"sequence_length", length}};
     c.texts = {{"tokenizer_sha256", header_of().tokenizer_sha256},
@@ -243,6 +333,63 @@ TEST(Shard, ForgedContent) {
   EXPECT_ERROR(read({.rows = {0, 2, 5}}), "other counts of rows or tokens");
 }
 
+TEST(Shard, ForgedRoles) {
+  const auto folder = test::scratch_folder() / "s";
+  using enum DocumentRole;
+  write_shards(folder, header_of(),
+               {{"a", {1, 2}, {0, 255}, 0, kChosen, 5}, {"b", {3, 4, 5}, {0, 255, 255}, 0, kRejected, 5}});
+  const Json index = read_json(folder / "index.json");
+  const auto read = [&](Forgery f) {
+    write_json(folder / "index.json", index);
+    f.version = 2;
+    forge(folder, f.bytes());
+    ShardReader reader(folder);
+    return reader.roles();
+  };
+  EXPECT_EQ(read({}), (RoleCounts{0, 1, 1, 1}));
+  const char* half = "is not a chosen document and, after it in the same row, a rejected one";
+  EXPECT_ERROR(read({.roles = {1, 3}}), half);
+  EXPECT_ERROR(read({.roles = {3, 2}}), "document 0 has the role 3, expected 0 to 2");
+  EXPECT_ERROR(read({.roles = {2, 1}}), half);
+  EXPECT_ERROR(read({.roles = {0, 0}}), half);
+  EXPECT_ERROR(read({.roles = {1}}), "1 roles and 2 pairs for 2 documents");
+  EXPECT_ERROR(read({.roles = {}, .pairs = {}}), "0 roles and 0 pairs for 2 documents");
+  EXPECT_ERROR(read({.pairs = {0, -1}}), half);
+  EXPECT_ERROR(read({.pairs = {0, 1}}), half);
+  EXPECT_ERROR(read({.pairs = {-1, 0}}), half);
+  EXPECT_ERROR(read({.pairs = {-7, -7}}), "has the pair -7, expected a number from 0");
+  EXPECT_ERROR(read({.pairs = {1, 1}}), "their numbers are 0 to 0, each once; found 1");
+  EXPECT_ERROR(read({.pairs = {INT64_MAX, INT64_MAX}}), "each once; found 9223372036854775807");
+  EXPECT_ERROR(read({.pairs = {-1, -1}}), R"('roles' is not what its shards have, {"plain":0)");
+  EXPECT_ERROR(read({.drop_roles = true}), "no dataset 'document_role'");
+  // A pair must not straddle rows.
+  write_shards(folder, header_of(3),
+               {{"a", {1, 2}, {0, 255}, 0, kChosen, -1}, {"b", {3, 4, 5}, {0, 255, 255}, 0, kRejected, -1}});
+  Json rows = read_json(folder / "index.json");
+  rows["roles"]["pairs"] = 1;
+  Forgery split{.documents = {0, 2, 5}, .rows = {0, 2, 5}, .length = 3, .version = 2};
+  write_json(folder / "index.json", rows);
+  forge(folder, split.bytes());
+  EXPECT_ERROR(ShardReader{folder}, half);
+  // Roles that the index hides: a reader of version 1 would learn rejected answers.
+  Json hidden = index;
+  hidden["schema_version"] = 1;
+  hidden.erase("roles");
+  write_json(folder / "index.json", hidden);
+  Forgery with_roles;
+  with_roles.version = 2;
+  forge(folder, with_roles.bytes());
+  EXPECT_ERROR(ShardReader{folder}, "schema version 2, expected 1");
+  // A number twice in two shards.
+  const auto documents = judged_documents(600);
+  const Json good = write_shards(folder, header_of(), documents, uint64_t{90} << 10);
+  ASSERT_GT(good["shards"].size(), 1u);
+  Json twice = good;
+  twice["shards"][1] = twice["shards"][0];
+  write_json(folder / "index.json", twice);
+  EXPECT_THROW(ShardReader{folder}, Error);
+}
+
 TEST(Shard, ForgedIndex) {
   const auto folder = test::scratch_folder() / "s";
   write_shards(folder, header_of(), some_documents(4));
@@ -253,7 +400,7 @@ TEST(Shard, ForgedIndex) {
     write_json(folder / "index.json", index);
     ShardReader reader(folder);
   };
-  EXPECT_ERROR(read("/schema_version", 9), "schema version 9, this program reads 1");
+  EXPECT_ERROR(read("/schema_version", 9), "schema version 9, this program reads 1 and 2");
   EXPECT_ERROR(read("/sequence_length", 0), "'sequence_length' must be 1 to");
   EXPECT_ERROR(read("/sequence_length", -5), "'sequence_length' must be a whole number");
   EXPECT_ERROR(read("/shards/0/file", "../shard-00000.h5"), "must be a plain file name");
