@@ -158,6 +158,35 @@ std::string yaml_text(std::string_view text) {
   return out + "\"";
 }
 
+std::string write_setting(const Setting& setting, int indent) {
+  const std::string margin(static_cast<size_t>(indent) + 2, ' ');
+  std::string out;
+  switch (setting.kind) {
+    case Setting::Kind::kNull:
+      return " null";
+    case Setting::Kind::kScalar: {
+      if (!setting.quoted) return " " + setting.scalar;
+      const std::string text = yaml_text(setting.scalar);
+      return text.starts_with('"') ? " " + text : " \"" + text + "\"";
+    }
+    case Setting::Kind::kList:
+      if (setting.items.empty()) return " []";
+      for (const auto& item : setting.items) {
+        std::string text = write_setting(item, indent + 4);
+        if (text.starts_with("\n"))
+          text = text.substr(static_cast<size_t>(indent) + 4);  // first key beside the dash
+        out += "\n" + margin + "-" + text;
+      }
+      return out;
+    case Setting::Kind::kMap:
+      if (setting.members.empty()) return " {}";
+      for (const auto& [key, value] : setting.members)
+        out += "\n" + margin + yaml_text(key) + ":" + write_setting(value, indent + 2);
+      return out;
+  }
+  return out;
+}
+
 std::string yaml_double(double value) {
   char text[32];
   const auto [end, error] = std::to_chars(text, text + sizeof text, value);

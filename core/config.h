@@ -13,7 +13,8 @@
 //   auto lora = read_config<LoraConfig>(*root.find("lora"), "lora");
 //
 // Field types: bool, int64_t, double, std::string, an enum with `EnumNames<E>` (below), a struct with visit,
-// and std::optional, std::vector and std::map<std::string, T> of these. A field for results-neutral settings
+// a Setting (kept as written: settings that are laid over a struct later, with read_struct), and
+// std::optional, std::vector and std::map<std::string, T> of these. A field for results-neutral settings
 // (log intervals, folders) may be marked: field("every", c.every, "...", kDoesNotAffectResults), which keeps
 // it out of a step's key.
 #pragma once
@@ -130,6 +131,8 @@ void read_value(const Setting& s, const std::string& path, T& out) {
     out = read_double(s, path);
   } else if constexpr (std::is_same_v<T, std::string>) {
     out = read_text(s, path);
+  } else if constexpr (std::is_same_v<T, Setting>) {
+    out = s;
   } else if constexpr (std::is_enum_v<T>) {
     const std::string text = read_text(s, path);
     std::vector<std::string> known;
@@ -180,6 +183,7 @@ T read_config(const Setting& section, const std::string& path) {
 
 std::string yaml_text(std::string_view text);  // quoted when a reader could take it for something else
 std::string yaml_double(double value);         // shortest text that reads back to the same bits
+std::string write_setting(const Setting& setting, int indent);  // as it was written, without comments
 
 template <class T>
 std::string write_value(const T& value, int indent, bool all);
@@ -212,6 +216,8 @@ std::string write_value(const T& value, int indent, bool all) {
     return " " + yaml_double(value);
   } else if constexpr (std::is_same_v<T, std::string>) {
     return " " + yaml_text(value);
+  } else if constexpr (std::is_same_v<T, Setting>) {
+    return write_setting(value, indent);
   } else if constexpr (std::is_enum_v<T>) {
     for (const auto& [v, name] : EnumNames<T>::values)
       if (v == value) return std::string(" ") + name;

@@ -177,11 +177,17 @@ RunDirectory::~RunDirectory() { ::close(lock_); }
 
 RunDirectory::Outcome RunDirectory::step(const StepKey& key, const std::function<Json(const fs::path&)>& work,
                                          const std::vector<std::string>& volatile_files) {
+  if (auto before = begin_step(key, volatile_files)) return {std::move(*before), false};
+  Json figures = work(step_path(key.step));
+  return {finish_step(key, std::move(figures), volatile_files), true};
+}
+
+std::optional<Json> RunDirectory::begin_step(const StepKey& key,
+                                             const std::vector<std::string>& volatile_files) {
   check_step_name(key.step);
   const fs::path folder = step_path(key.step);
-  Json manifest = manifest_head(key);
-  if (Json before = finished(folder, manifest, volatile_files); !before.is_null())
-    return {std::move(before), false};
+  const Json manifest = manifest_head(key);
+  if (Json before = finished(folder, manifest, volatile_files); !before.is_null()) return before;
 
   // What a killed run left is kept only if it was made under this key and never finished: a finished step
   // whose outputs changed since is not to be trusted.
@@ -194,12 +200,18 @@ RunDirectory::Outcome RunDirectory::step(const StepKey& key, const std::function
     write_file(key_file, key_text);
   }
   remove_own_temporaries(folder);
-  Json figures = work(folder);
+  return std::nullopt;
+}
+
+Json RunDirectory::finish_step(const StepKey& key, Json figures,
+                               const std::vector<std::string>& volatile_files) {
+  const fs::path folder = step_path(key.step);
+  Json manifest = manifest_head(key);
   remove_own_temporaries(folder);
   manifest["outputs"] = outputs_of(folder, volatile_files);
   manifest["figures"] = figures.is_null() ? Json::object() : std::move(figures);
   write_json(folder / kManifest, manifest);
-  return {std::move(manifest), true};
+  return manifest;
 }
 
 void RunDirectory::reopen(const StepKey& key) {

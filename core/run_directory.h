@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,10 @@ class RunDirectory {
   };
   Outcome step(const StepKey& key, const std::function<Json(const std::filesystem::path& folder)>& work,
                const std::vector<std::string>& volatile_files = {});
+  // The same in two halves, for steps that are worked on side by side. begin_step() gives the manifest when
+  // the step is done; else it prepares the folder, and finish_step() writes the manifest.
+  std::optional<Json> begin_step(const StepKey& key, const std::vector<std::string>& volatile_files = {});
+  Json finish_step(const StepKey& key, Json figures, const std::vector<std::string>& volatile_files = {});
   // Makes what lies in the step's folder the beginning of the work for `key`, so that the next step() with it
   // does not clear the folder: for work that mends a finished step (an erasure). Nothing to do without one.
   void reopen(const StepKey& key);

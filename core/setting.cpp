@@ -191,7 +191,15 @@ void override_setting(Setting& root, const std::string& assignment) {
   check(std::count(assignment.begin(), assignment.begin() + static_cast<std::ptrdiff_t>(equals), '.') <
             kMaxDepth,
         where, ": nested deeper than ", kMaxDepth, " levels");
-  Setting value = parse_settings(assignment.substr(equals + 1), where);
+  Setting value;
+  if (const std::string text = assignment.substr(equals + 1); text.starts_with('@')) {
+    // A step by name. YAML keeps '@' for itself, and the quotes that it wants rarely survive a shell.
+    value.kind = Setting::Kind::kScalar;
+    value.scalar = text;
+    value.quoted = true;
+  } else {
+    value = parse_settings(text, where);
+  }
   value.where = value.key_where = where;
   Setting* at = &root;
   std::string key = assignment.substr(0, equals);

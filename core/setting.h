@@ -33,7 +33,8 @@ struct SettingMember {
 Setting read_settings(const std::filesystem::path& yaml);
 Setting parse_settings(const std::string& yaml, const std::string& name);
 
-// `key=value` with a dotted key; value is YAML (so lists are `[a, b]`). Makes the sections on the way.
+// `key=value` with a dotted key; value is YAML (so lists are `[a, b]`), or a
+// step's name (@distill). Makes the sections on the way.
 void override_setting(Setting& root, const std::string& assignment);
 
 }  // namespace decant

@@ -50,25 +50,32 @@ bool Chain::visits(const std::string& section) const {
 
 void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
                  const std::function<Json(const fs::path&)>& work) {
+  if (begin(section, key, bytes)) finish(key, work(run.step_path(key.step)));
+}
+
+bool Chain::begin(const std::string& section, const StepKey& key, uint64_t bytes) {
   const bool may_work = only_.empty() || section == only_ || section == "model";
   if (!may_work && !run.done(key, volatile_files()))
     fail(run.step_path(key.step).string(), ": step '", section,
          "' is not done, or was done with other settings or inputs; run: decant ", verb_of(section), " ",
          loaded.file.string());
-  const auto outcome = run.step(
-      key,
-      [&](const fs::path& folder) {
-        check_free_disk(folder, bytes);
-        log_info(key.step, ": starting");
-        return work(folder);
-      },
-      volatile_files());
-  worked = worked || outcome.ran;
-  if (outcome.ran)
-    log_info(key.step, ": done");
-  else
-    log_info(key.step, ": nothing to do");
-  figures[key.step] = outcome.manifest["figures"];
+  if (const auto before = run.begin_step(key, volatile_files())) {
+    close(key, *before, false);
+    return false;
+  }
+  check_free_disk(run.step_path(key.step), bytes);
+  log_info(key.step, ": starting");
+  return true;
+}
+
+void Chain::finish(const StepKey& key, Json figures) {
+  close(key, run.finish_step(key, std::move(figures), volatile_files()), true);
+}
+
+void Chain::close(const StepKey& key, const Json& manifest, bool ran) {
+  worked = worked || ran;
+  log_info(key.step, ran ? ": done" : ": nothing to do");
+  figures[key.step] = manifest["figures"];
   remove_checkpoints(run.step_path(key.step));
 }
 
@@ -98,6 +105,12 @@ std::vector<std::string> Chain::tenants() const {
       names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::vector<std::string> Chain::adapter_tenants() const {
+  if (!recipe.lora) return {};
+  const auto& named = recipe.lora->tenants;
+  return named == std::vector<std::string>{kEveryTenant} ? tenants() : named;
 }
 
 std::string Chain::tokenizer_sha256() const { return load_tokenizer(model_folder)->sha256(); }

@@ -39,18 +39,26 @@ class Chain {
   void step(const std::string& section, const StepKey& key, uint64_t bytes,
             const std::function<Json(const std::filesystem::path&)>& work);
 
+  // The same in two halves, for steps that are worked on side by side: begin() is false when the step is
+  // done.
+  bool begin(const std::string& section, const StepKey& key, uint64_t bytes);
+  void finish(const StepKey& key, Json figures);
+
   // Folder of a model by path or by step ("@distill"), and the digest of what it holds.
   std::filesystem::path model_of(const std::string& model) const;
   std::string digest_of(const std::string& model) const;
   std::string digest_of_step(const std::string& step) const;  // of its manifest
   std::filesystem::path shards(const std::string& split, const std::string& tenant) const;
   std::vector<std::string> tenants() const;  // of the corpus, sorted
+  std::vector<std::string> adapter_tenants()
+      const;  // that get an adapter; of the corpus with lora.tenants: ["*"]
   std::filesystem::path conversations(const std::string& split, const std::string& tenant) const;
   std::string precision() const;  // of the models, as part of a step's key
   std::string tokenizer_sha256() const;
   std::string template_sha256() const;
 
  private:
+  void close(const StepKey& key, const Json& manifest, bool ran);
   std::string only_;
 };
 

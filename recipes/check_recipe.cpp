@@ -28,12 +28,13 @@ void check_targets(const LoadedRecipe& loaded) {
   if (!loaded.recipe.lora) return;
   const std::vector<std::string> known = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                           "gate_proj", "up_proj", "down_proj"};
-  for (const auto& target : loaded.recipe.lora->lora.targets) {
-    const std::string last = target.substr(target.rfind('.') + 1);
-    check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
-          ": no linear of the model is called '", target, "'", did_you_mean("", last, known),
-          "; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
-  }
+  for (const auto& job : adapter_jobs(*loaded.recipe.lora, loaded.recipe.lora->tenants))
+    for (const auto& target : job.settings.lora.targets) {
+      const std::string last = target.substr(target.rfind('.') + 1);
+      check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
+            ": no linear of the model is called '", target, "'", did_you_mean("", last, known),
+            "; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+    }
 }
 
 void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
@@ -50,7 +51,9 @@ void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
   };
   if (r.distill) batch("distill.train.batch", r.distill->train.batch);
   if (r.train) batch("train.batch", r.train->train.batch);
-  if (r.lora) batch("lora.train.batch", r.lora->train.batch);
+  if (r.lora)
+    for (const auto& job : adapter_jobs(*r.lora, r.lora->tenants))
+      batch("lora.train.batch", job.settings.train.batch);
   if (r.distill && r.distill->generate.answers > 0)
     check(r.distill->generate.sampling.max_new_tokens < row,
           loaded.place("distill.generate.sampling.max_new_tokens"), " is ",

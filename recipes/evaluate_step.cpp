@@ -121,7 +121,7 @@ Json evaluate(Chain& chain, const fs::path& folder) {
   const HeldOut* asked = &held.front();  // who the sample question is of
   if (recipe.lora)
     for (const auto& h : held)
-      if (h.tenant == recipe.lora->tenants.front()) asked = &h;
+      if (h.tenant == chain.adapter_tenants().front()) asked = &h;
   const bool sample = recipe.evaluate->sample_tokens > 0 && !asked->question.empty();
   {
     const Decoder base = load_model(chain.model_folder, chain.dtype);
@@ -138,7 +138,7 @@ Json evaluate(Chain& chain, const fs::path& folder) {
   if (recipe.train) measure("train", "@train");
   if (recipe.lora) {
     Decoder model = load_model(chain.model_of(recipe.lora->model), chain.dtype);
-    for (const auto& tenant : recipe.lora->tenants)
+    for (const auto& tenant : chain.adapter_tenants())
       for (const auto& h : held) {
         if (h.tenant != tenant) continue;
         measurements.add("adapter_base", h, bits(model, h));
@@ -175,7 +175,7 @@ void evaluate_step(Chain& chain) {
   if (recipe.train) key.inputs["train"] = chain.digest_of("@train");
   if (recipe.lora) {
     key.inputs["adapter_base"] = chain.digest_of(recipe.lora->model);
-    for (const auto& tenant : recipe.lora->tenants)
+    for (const auto& tenant : chain.adapter_tenants())
       key.inputs["adapter " + tenant] = chain.digest_of_step("lora/" + tenant);
   }
   chain.step("evaluate", key, 1 << 20, [&](const fs::path& folder) { return evaluate(chain, folder); });
@@ -201,7 +201,7 @@ void check_gate(const Chain& chain) {
              all(start == "distill" ? "student" : "base"));
   }
   if (recipe.lora)
-    for (const auto& tenant : recipe.lora->tenants) {
+    for (const auto& tenant : chain.adapter_tenants()) {
       const Json& of = figures["tenants"][tenant];
       better("tenant '" + tenant + "' with its adapter", of["adapter"].get<double>(), "without it",
              of["adapter_base"].get<double>());

@@ -17,7 +17,7 @@ void export_step(Chain& chain) {
   StepKey key{"export", 1, config_key(files), {{"model", chain.digest_of(model)}}};
   std::vector<std::pair<std::string, Adapter>> adapters;
   if (recipe.lora && files.adapters)
-    for (const auto& tenant : recipe.lora->tenants) {
+    for (const auto& tenant : chain.adapter_tenants()) {
       key.inputs["adapter " + tenant] = chain.digest_of_step("lora/" + tenant);
       adapters.emplace_back(tenant, Adapter{});
     }

@@ -87,9 +87,10 @@ class Planner {
       out.push_back(
           training("train", r_.train->train, model(r_.train->model), model(r_.train->model).parameters(), 0));
     if (r_.lora)
-      for (const auto& tenant : r_.lora->tenants) {
+      for (const auto& job : adapter_jobs(*r_.lora, r_.lora->tenants)) {
         const ModelConfig of = model(r_.lora->model);
-        out.push_back(training("lora/" + tenant, r_.lora->train, of, lora_parameters(of), 0));
+        out.push_back(
+            training(job.step(), job.settings.train, of, lora_parameters(of, job.settings.lora), 0));
       }
     if (r_.evaluate) {
       const double models = 2 + 2 * r_.distill.has_value() + r_.train.has_value();
@@ -124,10 +125,10 @@ class Planner {
     return c;
   }
 
-  int64_t lora_parameters(const ModelConfig& c) const {
+  static int64_t lora_parameters(const ModelConfig& c, const LoraConfig& lora) {
     const int64_t queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
     int64_t width = 0;
-    for (const auto& target : r_.lora->lora.targets) {
+    for (const auto& target : lora.targets) {
       const std::string name = target.substr(target.rfind('.') + 1);
       if (name == "q_proj" || name == "o_proj")
         width += c.hidden_size + queries;
@@ -136,7 +137,7 @@ class Planner {
       else
         width += c.hidden_size + c.intermediate_size;
     }
-    return r_.lora->lora.rank * width * c.num_hidden_layers;
+    return lora.rank * width * c.num_hidden_layers;
   }
 
   double tokens_of(const TrainConfig& t) const {

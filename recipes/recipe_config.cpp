@@ -44,7 +44,7 @@ void anchor_command_line(Setting& root) {
   };
   for (auto& [section, value] : root.members)
     for (auto& [key, setting] : value.members) {
-      if (key == "path" || (key == "model" && section != "model")) anchor(setting);
+      if (key == "path" || key == "tenant_files" || (key == "model" && section != "model")) anchor(setting);
       if (section == "model" && key == "random")
         for (auto& [inner, path] : setting.members)
           if (inner == "tokenizer") anchor(path);
@@ -54,6 +54,37 @@ void anchor_command_line(Setting& root) {
           for (auto& [inner, paths] : source.members)
             if (inner == "paths") anchor_list(paths);
     }
+}
+
+std::vector<std::string> names_of(const std::map<std::string, Setting>& settings) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : settings) names.push_back(name);
+  return names;
+}
+
+// The files of lora.tenant_files, as tenants with their overrides.
+void read_tenant_files(LoadedRecipe& loaded) {
+  if (!loaded.recipe.lora || loaded.recipe.lora->tenant_files.empty()) return;
+  LoraSection& lora = *loaded.recipe.lora;
+  const fs::path folder = loaded.resolve(lora.tenant_files);
+  const std::string place = loaded.place("lora.tenant_files");
+  check(fs::is_directory(folder), place, ": ", folder.string(), " is not a folder");
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".yaml") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  check(!files.empty(), place, ": ", folder.string(), " holds no TENANT.yaml");
+  for (const auto& file : files) {
+    const std::string tenant = file.stem().string();
+    check(!lora.overrides.contains(tenant), place, ": '", tenant, "' has a file and 'lora.overrides.", tenant,
+          "': expected one of them");
+    Setting settings = read_settings(file);
+    lora.tenants.push_back(tenant);
+    if (settings.kind != Setting::Kind::kNull) lora.overrides[tenant] = std::move(settings);
+  }
+  lora.tenant_files.clear();
+  const Setting* section = loaded.root.find("lora");
+  lora.validate(Place(section, "lora"));
 }
 
 void check_references(const LoadedRecipe& loaded) {
@@ -135,13 +166,52 @@ void AnswersConfig::validate(const Place& place) const {
 
 void LoraSection::validate(const Place& place) const {
   lora.validate(place);
-  check(!tenants.empty(), place("tenants"), " is missing: the tenants to train an adapter for");
+  check(tenants.empty() || tenant_files.empty(), place("tenant_files"),
+        " and 'lora.tenants' exclude each other");
+  check(!tenants.empty() || !tenant_files.empty(), place("tenants"),
+        " is missing: the tenants to train an adapter for, or [\"*\"] for all of the corpus");
   std::set<std::string> seen;
   for (const auto& tenant : tenants) {
+    if (tenant == kEveryTenant) {
+      check(tenants.size() == 1, place("tenants"), ": '*' stands for all tenants, expected it alone");
+      continue;
+    }
     check(is_file_name(tenant), place("tenants"), ": '", tenant,
           "' cannot be a tenant's name (letters, digits, '-', '_', '.')");
     check(seen.insert(tenant).second, place("tenants"), ": '", tenant, "' stands twice");
   }
+  for (const auto& [tenant, settings] : overrides)
+    check(tenants == std::vector<std::string>{kEveryTenant} || !tenant_files.empty() || seen.contains(tenant),
+          settings.key_where, ": 'lora.overrides.", tenant, "' is for no tenant of 'lora.tenants'",
+          did_you_mean("", tenant, tenants));
+  for (const auto& [name, settings] : candidates)
+    check(is_file_name(name), settings.key_where, ": '", name,
+          "' cannot be a candidate's name (letters, digits, '-', '_', '.')");
+  // Laid over the defaults here, so that a wrong key of any of them is found before anything runs.
+  std::vector<std::string> all = names_of(overrides);
+  all.emplace_back(kEveryTenant);
+  adapter_jobs(*this, all);
+}
+
+std::string AdapterJob::step() const {
+  return "lora/" + tenant + (candidate.empty() ? "" : "/candidates/" + candidate);
+}
+
+std::vector<AdapterJob> adapter_jobs(const LoraSection& section, const std::vector<std::string>& tenants) {
+  std::vector<AdapterJob> jobs;
+  for (const auto& tenant : tenants) {
+    AdapterJob job{tenant, "", {section.lora, section.train}};
+    if (const auto own = section.overrides.find(tenant); own != section.overrides.end())
+      read_struct(own->second, "lora.overrides." + tenant, job.settings);
+    if (section.candidates.empty()) jobs.push_back(job);
+    for (const auto& [name, settings] : section.candidates) {
+      AdapterJob one = job;
+      one.candidate = name;
+      read_struct(settings, "lora.candidates." + name, one.settings);
+      jobs.push_back(std::move(one));
+    }
+  }
+  return jobs;
 }
 
 void EvaluateSection::validate(const Place& place) const {
@@ -208,6 +278,7 @@ LoadedRecipe parse_recipe(Setting root, const fs::path& file, const std::vector<
   loaded.file = file;
   loaded.folder = file.parent_path();
   loaded.root = std::move(root);
+  read_tenant_files(loaded);
   check_references(loaded);
   return loaded;
 }

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,7 +21,7 @@
 #include "distill/distill_loss.h"
 #include "export/release.h"
 #include "lora/lora_config.h"
-#include "train/trainer.h"
+#include "train/grouped.h"
 
 namespace decant {
 
@@ -119,15 +120,39 @@ struct TrainSection {
   void validate(const Place& place) const { train.validate(place); }
 };
 
+// What a tenant's adapter is and how it is trained.
+struct AdapterSettings {
+  LoraConfig lora;
+  TrainConfig train;
+
+  static void visit(auto& c, auto&& field) {
+    LoraConfig::visit(c.lora, field);
+    field("train", c.train, "how each adapter is trained");
+  }
+  void validate(const Place& place) const { lora.validate(place); }
+};
+
 struct LoraSection {
   std::string model = "@model";
   std::vector<std::string> tenants;
+  std::string tenant_files;
+  std::map<std::string, Setting> overrides, candidates;
+  GroupConfig together;
   LoraConfig lora;
   TrainConfig train;
 
   static void visit(auto& c, auto&& field) {
     field("model", c.model, "base: @model, @distill, @train, or the path of a Hugging Face folder");
-    field("tenants", c.tenants, "an adapter for each, trained on its conversations alone, one after another");
+    field("tenants", c.tenants, "an adapter for each, trained on its conversations alone");
+    field("tenant_files", c.tenant_files,
+          "instead of tenants: a folder with a file TENANT.yaml for each, which holds its overrides or "
+          "nothing");
+    field("overrides", c.overrides,
+          "by tenant: settings of this section that differ for it, as rank or train");
+    field("candidates", c.candidates,
+          "by name: settings to try for every tenant; the adapter with the lowest held-out loss is kept");
+    field("together", c.together, "how adapters share the base while they train; does not change them",
+          kDoesNotAffectResults);
     LoraConfig::visit(c.lora, field);
     field("train", c.train, "how each adapter is trained");
   }
@@ -201,13 +226,26 @@ struct LoadedRecipe {
   std::filesystem::path erasure_file() const;
 };
 
-// Reads, applies the overrides, validates every section and the references between them. Reads no other file.
+// Reads, applies the overrides, validates every section and the references between them. Reads no other file
+// but those of lora.tenant_files.
 LoadedRecipe load_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 LoadedRecipe parse_recipe(Setting root, const std::filesystem::path& file,
                           const std::vector<std::string>& overrides);
 
 // The whole recipe with its defaults, input paths absolute: a recipe that does the same from anywhere.
 std::string resolved_recipe(const LoadedRecipe& loaded);
+
+// One adapter that is trained: a tenant's, or one of several candidates for it.
+struct AdapterJob {
+  std::string tenant, candidate;  // candidate empty: the only one
+  AdapterSettings settings;       // defaults, then the tenant's overrides, then the candidate's
+  std::string step() const;       // "lora/acme", "lora/acme/candidates/r8"
+};
+// In order of tenants, then candidates. Error, with its place, for settings that make no sense together.
+std::vector<AdapterJob> adapter_jobs(const LoraSection& section, const std::vector<std::string>& tenants);
+
+// In `lora.tenants`: every tenant of the corpus.
+inline constexpr const char* kEveryTenant = "*";
 
 // What `@name` may stand for at `section`, resolved: "model", "distill", "train", or "" for a path.
 std::string reference(const std::string& model);

@@ -115,7 +115,7 @@ ReportSection artefact_section(const Chain& chain) {
   if (chain.recipe.distill) add("student", chain.run.step_path("distill/student") / "model");
   if (chain.recipe.train) add("trained model", chain.run.step_path("train/model") / "model");
   if (chain.recipe.lora)
-    for (const auto& tenant : chain.recipe.lora->tenants)
+    for (const auto& tenant : chain.adapter_tenants())
       add("adapter " + tenant, chain.run.step_path("lora/" + tenant) / "adapter");
   if (chain.recipe.export_) {
     const fs::path release = chain.run.step_path("export") / chain.recipe.export_->files.name;

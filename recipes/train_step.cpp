@@ -1,11 +1,9 @@
-// The steps that train: full fine-tune and adapters, both through train().
+// The full fine-tune, and what the steps that train have in common.
 #include <algorithm>
 
-#include "core/adapter_file.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "lora/attach.h"
 #include "recipes/import_model.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
@@ -101,34 +99,6 @@ void train_steps(Chain& chain) {
         copy_tokenizer_files(start, folder / "model");
         return training_figures(result, folder);
       });
-}
-
-void lora_steps(Chain& chain) {
-  const LoraSection& section = *chain.recipe.lora;
-  const fs::path base = chain.model_of(section.model);
-  const std::string base_digest = chain.digest_of(section.model);
-  const ModelConfig config = read_model_config(base);
-  for (const auto& tenant : section.tenants) {
-    // A tenant's adapter depends on its own rows and on nobody else's.
-    StepKey key{
-        "lora/" + tenant, 1, config_key(section.lora) + config_key(section.train) + chain.precision(), {}};
-    key.inputs = {{"rows", digest_path(chain.shards("train", tenant))}, {"model", base_digest}};
-    const auto trainable = static_cast<int64_t>(section.lora.rank) *
-                           (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
-    chain.step("lora", key, checkpoint_bytes(trainable), [&](const fs::path& folder) {
-      Decoder model = load_model(base, chain.dtype);
-      attach_lora(model, section.lora);
-      const auto batches = open_batches(chain.shards("train", tenant), section.train.batch,
-                                        chain.tokenizer_sha256(), chain.template_sha256());
-      const TrainResult result =
-          train(model, model.adapter_parameters(), batches, next_token_loss, section.train, folder);
-      write_adapter(folder / "adapter", collect_adapter(model, section.lora, base.string(),
-                                                        weights_sha256(base), result.masters));
-      Json figures = training_figures(result, folder);
-      figures["tenant"] = tenant;
-      return figures;
-    });
-  }
 }
 
 }  // namespace decant

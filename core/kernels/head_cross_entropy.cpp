@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -94,29 +95,84 @@ std::vector<double> chunk_log_probabilities(at::Tensor& logits, const at::Tensor
 
 }  // namespace
 
-HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                            const at::Tensor& weights, double scale, bool gradients) {
-  if (use_plain_kernels(hidden)) return plain_cross_entropy(hidden, head, targets, weights, scale, gradients);
-  HeadLoss loss;
-  loss.weight = weights.to(at::kDouble).sum().item<double>();
-  if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
+namespace {
+
+double sum_of_weights(const at::Tensor& weights) { return weights.to(at::kDouble).sum().item<double>(); }
+
+// Cross-entropy of every weighted row, its gradient scaled by `scale_of(row)`, handed to `add(row, loss)` in
+// order; adds to `d_hidden` when it is defined.
+template <class ScaleOf, class Add>
+void walk_cross_entropy(const at::Tensor& hidden, const Parameter& head, const at::Tensor& targets,
+                        const at::Tensor& weights, at::Tensor& d_hidden, at::Tensor* head_grad,
+                        const ScaleOf& scale_of, const Add& add) {
   const auto weight = weights.contiguous();
   const auto target = targets.contiguous();
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     // The logits stay in the type of the product; softmax and sums are fp32 and wider.
     auto logits = decant::linear(h, head.value, {});
+    const auto* row = rows.data_ptr<int64_t>();
     std::vector<double> of_row, factors;
     for (int64_t i = 0; i < rows.numel(); ++i) {
-      of_row.push_back(weight.data_ptr<float>()[rows.data_ptr<int64_t>()[i]]);
-      factors.push_back(of_row.back() * scale);
+      of_row.push_back(weight.data_ptr<float>()[row[i]]);
+      factors.push_back(of_row.back() * scale_of(row[i]));
     }
-    const auto log_p = chunk_log_probabilities(logits, rows, target, gradients ? &factors : nullptr);
-    for (size_t i = 0; i < log_p.size(); ++i) loss.sum -= of_row[i] * log_p[i];
-    if (!gradients) return;
-    loss.d_hidden.index_copy_(0, rows, linear_input_grad(logits, head.value));
-    if (head.trainable) add_weight_grad(head.grad, logits, h);
+    const auto log_p = chunk_log_probabilities(logits, rows, target, d_hidden.defined() ? &factors : nullptr);
+    for (size_t i = 0; i < log_p.size(); ++i) add(row[i], of_row[i] * log_p[i]);
+    if (!d_hidden.defined()) return;
+    d_hidden.index_copy_(0, rows, linear_input_grad(logits, head.value));
+    if (head_grad != nullptr) add_weight_grad(*head_grad, logits, h);
   });
+}
+
+}  // namespace
+
+HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
+                            const at::Tensor& weights, double scale, bool gradients) {
+  if (use_plain_kernels(hidden)) return plain_cross_entropy(hidden, head, targets, weights, scale, gradients);
+  HeadLoss loss;
+  loss.weight = sum_of_weights(weights);
+  if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
+  walk_cross_entropy(
+      hidden, head, targets, weights, loss.d_hidden, head.trainable ? &head.grad : nullptr,
+      [&](int64_t) { return scale; }, [&](int64_t, double log_p) { loss.sum -= log_p; });
   return loss;
+}
+
+std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Parameter& head,
+                                              const at::Tensor& targets, const at::Tensor& weights,
+                                              const std::vector<HeadSegment>& segments, bool gradients) {
+  TORCH_INTERNAL_ASSERT(!head.trainable, "a head that several segments share cannot learn");
+  at::Tensor d_hidden;
+  if (gradients) d_hidden = at::zeros(hidden.sizes(), hidden.options());
+  std::vector<HeadLoss> losses(segments.size());
+  std::vector<size_t> segment_of(static_cast<size_t>(hidden.size(0)), segments.size());
+  auto counted = at::zeros_like(weights);
+  int64_t last = 0;
+  for (size_t s = 0; s < segments.size(); ++s) {
+    const auto& one = segments[s];
+    TORCH_INTERNAL_ASSERT(last <= one.begin && one.begin <= one.end && one.end <= hidden.size(0));
+    last = one.end;
+    std::fill(segment_of.begin() + one.begin, segment_of.begin() + one.end, s);
+    counted.slice(0, one.begin, one.end).copy_(weights.slice(0, one.begin, one.end));
+    losses[s].weight = sum_of_weights(weights.slice(0, one.begin, one.end));
+    if (gradients) losses[s].d_hidden = d_hidden.slice(0, one.begin, one.end);
+  }
+  if (use_plain_kernels(hidden)) {
+    Parameter frozen = head;
+    for (size_t s = 0; s < segments.size(); ++s) {
+      const auto rows = [&](const at::Tensor& x) { return x.slice(0, segments[s].begin, segments[s].end); };
+      const auto alone = plain_cross_entropy(rows(hidden), frozen, rows(targets), rows(weights),
+                                             segments[s].scale, gradients);
+      losses[s].sum = alone.sum;
+      if (gradients) losses[s].d_hidden.copy_(alone.d_hidden);
+    }
+    return losses;
+  }
+  walk_cross_entropy(
+      hidden, head, targets, counted, d_hidden, nullptr,
+      [&](int64_t row) { return segments[segment_of[static_cast<size_t>(row)]].scale; },
+      [&](int64_t row, double log_p) { losses[segment_of[static_cast<size_t>(row)]].sum -= log_p; });
+  return losses;
 }
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,

@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <vector>
 
 #include "core/kernels/parameter.h"
 
@@ -27,6 +28,18 @@ struct HeadLoss {
 // * scale)/d head.
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
                             const at::Tensor& weights, double scale, bool gradients);
+
+// The same over a row of several segments (tenants), each with a scale and a sum of its own: the head is
+// multiplied once over all rows, and each segment's numbers are the bits that head_cross_entropy() gives it
+// alone. Segments follow each other in the row; rows outside of them count nowhere. The head is frozen.
+// d_hidden [T, D] when `gradients`; the returned d_hidden are rows of it.
+struct HeadSegment {
+  int64_t begin = 0, end = 0;  // rows
+  double scale = 1;
+};
+std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Parameter& head,
+                                              const at::Tensor& targets, const at::Tensor& weights,
+                                              const std::vector<HeadSegment>& segments, bool gradients);
 
 // The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their
 // fp32 logits [n, V], and returns the chunk's loss sum after overwriting the logits with d sum / d logits

@@ -112,6 +112,10 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
   for (const auto& one : projection.linears) {
     auto y = plain::linear(x, one.weight.value, one.bias.value);
     for (const auto& term : one.terms) {
+      if (!term.takes_part(x.size(0))) {
+        if (saved != nullptr) saved->s.emplace_back();
+        continue;
+      }
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, x.size(0)});
       const auto s = plain::linear(x.slice(0, begin, end), term.lora_a.value, {});
       const auto delta = plain::linear(s, term.lora_b.value, {}) * term.scale;
@@ -136,9 +140,10 @@ at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const 
     if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
     if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
     for (auto& term : one.terms) {
+      const auto& s = saved.s.at(at_term++);
+      if (!term.takes_part(saved.x.size(0))) continue;
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, saved.x.size(0)});
       const auto rows = dyi.slice(0, begin, end);
-      const auto& s = saved.s.at(at_term++);
       const auto ds = linear_input_grad(rows, term.lora_b.value) * term.scale;
       if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, rows, s * term.scale);
       if (term.lora_a.trainable) add_weight_grad(term.lora_a.grad, ds, saved.x.slice(0, begin, end));

@@ -66,6 +66,10 @@ std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows) {
     const auto outputs = one.weight.value.size(0);
     for (size_t t = 0; t < one.terms.size(); ++t) {
       const auto [begin, end] = one.terms[t].segment.value_or(std::pair<int64_t, int64_t>{0, rows});
+      if (!one.terms[t].takes_part(rows)) {
+        ++saved;
+        continue;
+      }
       TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= rows, "segment ", begin, " to ", end, " of ",
                             rows, " rows");
       auto found = std::find_if(groups.begin(), groups.end(), [&, b = begin, e = end](const TermGroup& g) {

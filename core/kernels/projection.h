@@ -30,6 +30,11 @@ struct LowRankTerm {
   Parameter lora_a, lora_b;
   double scale = 1;                                    // alpha / R, or alpha / sqrt(R) for rsLoRA
   std::optional<std::pair<int64_t, int64_t>> segment;  // rows [begin, end) of the batch; all rows when absent
+
+  // Whether a product with `rows` rows reads the term: a free place (no factors) and an empty segment do not.
+  bool takes_part(int64_t rows) const {
+    return lora_a.defined() && (segment ? segment->first < segment->second : rows > 0);
+  }
 };
 
 struct Linear {

@@ -79,26 +79,6 @@ void add_embedding_grad(at::Tensor& grad, const at::Tensor& tokens, const at::Te
   }
 }
 
-// Returns the number of positions that rope must know.
-int64_t check_batch(const Decoder& model, const Batch& batch) {
-  const auto total = batch.size();
-  check(total > 0, "forward: the row has no tokens");
-  TORCH_INTERNAL_ASSERT(batch.positions.numel() == total && batch.document_starts.is_cpu() &&
-                        batch.document_starts.scalar_type() == at::kInt &&
-                        batch.document_starts.numel() >= 2);
-  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
-  const auto count = batch.document_starts.numel() - 1;
-  TORCH_INTERNAL_ASSERT(starts[0] == 0 && starts[count] == total &&
-                        std::is_sorted(starts, starts + count + 1));
-  const auto [least, most] = at::aminmax(batch.tokens);
-  const auto vocabulary = model.config.vocab_size;
-  check(least.item<int64_t>() >= 0 && most.item<int64_t>() < vocabulary, "token id ",
-        least.item<int64_t>() < 0 ? least.item<int64_t>() : most.item<int64_t>(),
-        " is outside the model's vocabulary of ", vocabulary,
-        "; were the tokens made with another model's tokenizer?");
-  return batch.positions.max().item<int64_t>() + 1;
-}
-
 // The lowest layer that needs a gradient; -1 when the embedding does, the number of layers when none does.
 int64_t lowest_trained(const Decoder& model) {
   if (model.embed_tokens.trainable) return -1;
@@ -143,6 +123,7 @@ std::vector<Parameter*> Decoder::adapter_parameters() {
   std::vector<Parameter*> all;
   for (auto* one : linears())
     for (auto& term : one->terms) {
+      if (!term.lora_a.defined()) continue;
       all.push_back(&term.lora_a);
       all.push_back(&term.lora_b);
     }
@@ -170,6 +151,25 @@ void freeze(Decoder& model) {
 void clear_gradients(const std::vector<Parameter*>& parameters) {
   for (auto* parameter : parameters)
     if (parameter->grad.defined()) parameter->grad.zero_();
+}
+
+int64_t check_batch(const Decoder& model, const Batch& batch) {
+  const auto total = batch.size();
+  check(total > 0, "forward: the row has no tokens");
+  TORCH_INTERNAL_ASSERT(batch.positions.numel() == total && batch.document_starts.is_cpu() &&
+                        batch.document_starts.scalar_type() == at::kInt &&
+                        batch.document_starts.numel() >= 2);
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  const auto count = batch.document_starts.numel() - 1;
+  TORCH_INTERNAL_ASSERT(starts[0] == 0 && starts[count] == total &&
+                        std::is_sorted(starts, starts + count + 1));
+  const auto [least, most] = at::aminmax(batch.tokens);
+  const auto vocabulary = model.config.vocab_size;
+  check(least.item<int64_t>() >= 0 && most.item<int64_t>() < vocabulary, "token id ",
+        least.item<int64_t>() < 0 ? least.item<int64_t>() : most.item<int64_t>(),
+        " is outside the model's vocabulary of ", vocabulary,
+        "; were the tokens made with another model's tokenizer?");
+  return batch.positions.max().item<int64_t>() + 1;
 }
 
 const RopeTable& rope_for(const Decoder& model, int64_t positions) {

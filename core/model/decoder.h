@@ -59,6 +59,9 @@ void make_trainable(Decoder& model);
 void freeze(Decoder& model);
 void clear_gradients(const std::vector<Parameter*>& parameters);
 
+// Error for an empty row or an id outside the vocabulary. Returns the number of positions that the row has.
+int64_t check_batch(const Decoder& model, const Batch& batch);
+
 // The model's angles for at least `positions` positions; grows the cached table when it is shorter. Error
 // beyond max_position_embeddings.
 const RopeTable& rope_for(const Decoder& model, int64_t positions);

@@ -191,6 +191,31 @@ TEST(Config, EveryTextReadsBack) {
   }
 }
 
+struct Layered {
+  std::map<std::string, Setting> overrides;
+  static void visit(auto& c, auto&& field) { field("overrides", c.overrides, "kept as written"); }
+};
+
+TEST(Config, SettingsKeptAsWrittenReadBackAndLieOverAStruct) {
+  const std::string yaml =
+      "overrides:\n  a: {rank: 3, name: \"3\", list: [x, {y: 1, z: [2, '']}], none: null, no: {}, empty: "
+      "[]}\n";
+  const auto first = read_config<Layered>(parse_settings(yaml, "a.yaml"), "");
+  const std::string written = write_config(first);
+  const auto second = read_config<Layered>(parse_settings(written, "b.yaml"), "");
+  EXPECT_EQ(write_config(second), written);
+  const Setting& a = second.overrides.at("a");
+  EXPECT_EQ(read_int(*a.find("rank"), "rank"), 3);
+  EXPECT_EQ(read_text(*a.find("name"), "name"), "3");
+  ASSERT_EQ(a.find("list")->items.size(), 2U);
+  const Setting* z = a.find("list")->items[1].find("z");
+  ASSERT_EQ(z->items.size(), 2U);
+  EXPECT_EQ(read_text(z->items[1], "z"), "");
+  EXPECT_EQ(a.find("none")->kind, Setting::Kind::kNull);
+  EXPECT_EQ(a.find("empty")->kind, Setting::Kind::kList);
+  EXPECT_EQ(first.overrides.at("a").find("rank")->where, "a.yaml:2:13");
+}
+
 TEST(Config, EveryDoubleReadsBackToTheSameBits) {
   std::vector<double> values = {0.0,
                                 -0.0,

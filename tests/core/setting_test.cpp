@@ -158,6 +158,8 @@ TEST(Override, ReplacesAddsAndMakesSections) {
   EXPECT_EQ(root.find("name")->find("first")->scalar, "a=b");
   override_setting(root, "quoted='3'");
   EXPECT_TRUE(root.find("quoted")->quoted);
+  override_setting(root, "lora.model=@distill");
+  EXPECT_EQ(root.find("lora")->find("model")->scalar, "@distill");
   override_setting(root, "name.first=last");  // the later one holds
   EXPECT_EQ(root.find("name")->find("first")->scalar, "last");
   EXPECT_EQ(root.find("name")->members.size(), 1U);

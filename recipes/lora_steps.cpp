@@ -1,0 +1,168 @@
+// The adapters: all tenants, and all candidates of a tenant, as one group over one base (train/grouped.h).
+// Each adapter is a step of its own, since it depends on its tenant's rows and settings and on nobody else's.
+#include <algorithm>
+#include <map>
+
+#include "core/adapter_file.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/machine_memory.h"
+#include "core/model/score.h"
+#include "lora/tenant_slots.h"
+#include "recipes/open_model.h"
+#include "recipes/training.h"
+#include "train/grouped.h"
+
+namespace decant {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& base_digest) {
+  StepKey key{
+      job.step(), 1, config_key(job.settings.lora) + config_key(job.settings.train) + chain.precision(), {}};
+  key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
+  if (!job.candidate.empty()) key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
+  return key;
+}
+
+int64_t trainable_parameters(const LoraConfig& lora, const ModelConfig& config) {
+  return lora.rank * (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
+}
+
+// Masters, gradients and two moments in fp32, and the copies that are computed with.
+uint64_t arena_bytes(const AdapterJob& job, const ModelConfig& config) {
+  return 18 * static_cast<uint64_t>(trainable_parameters(job.settings.lora, config));
+}
+
+// Half of what the base leaves of the free memory is for adapters, the rest for activations and files.
+int64_t fitting_slots(const std::vector<AdapterJob>& jobs, const ModelConfig& config) {
+  uint64_t largest = 1;
+  for (const auto& job : jobs) largest = std::max(largest, arena_bytes(job, config));
+  const uint64_t free = available_memory();
+  const auto most = static_cast<uint64_t>(jobs.size());
+  return static_cast<int64_t>(free == 0 ? most : std::clamp<uint64_t>(free / 2 / largest, 1, most));
+}
+
+double held_out_loss(const Decoder& model, const fs::path& shards, int64_t max_tokens) {
+  WeightedLoss all;
+  for (const Batch& batch : read_all_batches(shards, max_tokens)) {
+    const WeightedLoss one = evaluate_loss(model, batch);
+    all.sum += one.sum;
+    all.weight += one.weight;
+  }
+  return all.sum / all.weight;
+}
+
+void check_tenant(const Chain& chain, const std::string& tenant) {
+  const auto known = chain.tenants();
+  std::string list;
+  for (const auto& name : known) list += (list.empty() ? "" : ", ") + name;
+  check(std::find(known.begin(), known.end(), tenant) != known.end(), chain.loaded.place("lora.tenants"),
+        ": the corpus has no training conversations of tenant '", tenant, "'",
+        did_you_mean("", tenant, known), "; there are ", list);
+}
+
+// Trains the jobs that are not done, side by side.
+void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
+  const LoraSection& section = *chain.recipe.lora;
+  const fs::path base = chain.model_of(section.model);
+  const std::string base_digest = chain.digest_of(section.model);
+  const ModelConfig config = read_model_config(base);
+  std::vector<AdapterJob> open;
+  for (const auto& job : jobs)
+    if (chain.begin("lora", key_of(job, chain, base_digest),
+                    checkpoint_bytes(trainable_parameters(job.settings.lora, config))))
+      open.push_back(job);
+  if (open.empty()) return;
+
+  Decoder model = load_model(base, chain.dtype);
+  GroupConfig together = section.together;
+  if (together.slots == 0) together.slots = fitting_slots(open, config);
+  open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));
+  const std::string base_sha256 = weights_sha256(base);
+  std::vector<GroupMember> members;
+  for (const AdapterJob& job : open) {
+    GroupMember m;
+    m.name = job.step();
+    m.config = job.settings.train;
+    m.folder = chain.run.step_path(job.step());
+    m.batches = [&chain, &job] {
+      return open_batches(chain.shards("train", job.tenant), job.settings.train.batch,
+                          chain.tokenizer_sha256(), chain.template_sha256());
+    };
+    m.attach = [&model, &job](int64_t slot) {
+      attach_to_slot(model, slot, job.settings.lora);
+      return slot_parameters(model, slot);
+    };
+    m.finish = [&, folder = m.folder](int64_t slot, const TrainResult& result) {
+      const SoleAdapter sole(model, slot);
+      write_adapter(folder / "adapter",
+                    collect_adapter(model, job.settings.lora, base.string(), base_sha256, result.masters));
+      Json figures = training_figures(result, folder);
+      figures["tenant"] = job.tenant;
+      if (!job.candidate.empty()) {
+        figures["candidate"] = job.candidate;
+        figures["held_out_loss"] = held_out_loss(model, chain.shards("held_out", job.tenant),
+                                                 job.settings.train.batch.tokens_per_micro_batch);
+      }
+      chain.finish(key_of(job, chain, base_digest), std::move(figures));
+    };
+    members.push_back(std::move(m));
+  }
+  const GroupedBase grouped{
+      &model, [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
+      [&](int64_t slot) { clear_slot(model, slot); }};
+  std::string bad;
+  int64_t count = 0;
+  for (const auto& outcome : train_grouped(grouped, members, next_token_losses, together))
+    if (!outcome.result) {
+      bad += concat("\n  ", outcome.name, ": ", outcome.reason);
+      ++count;
+    }
+  check(bad.empty(), "lora: ", count, " of ", members.size(),
+        " adapters could not be trained, the others are done and kept; mend this and run the same command "
+        "again:",
+        bad);
+}
+
+// The best candidate's adapter becomes the tenant's.
+void choose_candidate(Chain& chain, const std::string& tenant, const std::vector<AdapterJob>& jobs) {
+  StepKey key{"lora/" + tenant, 1, "choose: lowest held-out loss\n", {}};
+  for (const auto& job : jobs)
+    if (job.tenant == tenant) key.inputs[job.candidate] = chain.digest_of_step(job.step());
+  chain.step("lora", key, 1 << 20, [&](const fs::path& folder) {
+    const AdapterJob* best = nullptr;
+    Json losses;
+    const auto loss_of = [&](const AdapterJob& job) {
+      return chain.figures.at(job.step())["held_out_loss"].get<double>();
+    };
+    for (const auto& job : jobs) {
+      if (job.tenant != tenant) continue;
+      losses[job.candidate] = loss_of(job);
+      if (best == nullptr || loss_of(job) < loss_of(*best)) best = &job;
+    }
+    fs::remove_all(folder / "adapter");
+    fs::copy(chain.run.step_path(best->step()) / "adapter", folder / "adapter", fs::copy_options::recursive);
+    Json figures = chain.figures.at(best->step());
+    figures["held_out_losses"] = std::move(losses);
+    log_info("lora/", tenant, ": candidate '", best->candidate, "' has the lowest held-out loss, ",
+             loss_of(*best));
+    return figures;
+  });
+}
+
+}  // namespace
+
+void lora_steps(Chain& chain) {
+  const auto tenants = chain.adapter_tenants();
+  for (const auto& tenant : tenants) check_tenant(chain, tenant);
+  const auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  train_jobs(chain, jobs);
+  if (chain.recipe.lora->candidates.empty()) return;
+  for (const auto& tenant : tenants) choose_candidate(chain, tenant, jobs);
+}
+
+}  // namespace decant
