@@ -67,6 +67,20 @@ at::Tensor swiglu_backward(const at::Tensor& dh, const at::Tensor& gate_up) {
   return at::cat({d_gate, d * silu}, 1).to(gate_up.scalar_type());
 }
 
+at::Tensor dequantize(const QuantizedWeight& w, at::ScalarType dtype) {
+  const int64_t count = w.outputs * w.inputs;
+  if (w.kind == Quantization::kInt8)
+    return (w.codes.to(at::kFloat) * (w.absmax * (1.0f / 127.0f)).unsqueeze(1)).to(dtype);
+  at::Tensor absmax = w.absmax;
+  if (w.kind == Quantization::kNf4Dq) {
+    const auto nested = w.nested_absmax.repeat_interleave(256).narrow(0, 0, absmax.numel());
+    absmax = w.nested_map.index_select(0, absmax.to(at::kLong)) * nested + w.offset;
+  }
+  const auto codes = at::stack({w.codes.bitwise_right_shift(4), w.codes.bitwise_and(15)}, 1).flatten();
+  const auto levels = nf4_levels().index_select(0, codes.narrow(0, 0, count).to(at::kLong));
+  return (levels * absmax.repeat_interleave(w.block).narrow(0, 0, count)).to(dtype).view({w.outputs, w.inputs});
+}
+
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
   const auto z = wide(logits);
   return at::logsumexp(z, {1}) - z.gather(1, targets.unsqueeze(1)).squeeze(1);
