@@ -17,7 +17,6 @@ namespace decant {
 namespace {
 
 constexpr int64_t kBlock = 64, kNestedBlock = 256;
-constexpr int64_t kPanelBytes = int64_t{1} << 21;  // of dequantised weights: half of a usual core's share of the cache
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -112,90 +111,23 @@ void quantize_nf4(const at::Tensor& w, QuantizedWeight& out) {
   });
 }
 
-// absmax of the blocks [first, first + count) in fp32.
-const float* block_absmax(const QuantizedWeight& w, int64_t first, int64_t count, std::vector<float>& room) {
-  if (w.kind == Quantization::kNf4) return w.absmax.const_data_ptr<float>() + first;
-  room.resize(static_cast<size_t>(count));
-  const auto* codes = w.absmax.const_data_ptr<uint8_t>();
-  for (int64_t i = 0; i < count;) {
-    const int64_t nested = (first + i) / kNestedBlock, n = std::min(count - i, (nested + 1) * kNestedBlock - first - i);
-    quantized_loops()->nested_absmax(codes + first + i, n, w.nested_map.const_data_ptr<float>(),
-                                     w.nested_absmax.const_data_ptr<float>()[nested], w.offset,
-                                     room.data() + i);
-    i += n;
+template <class T>
+void dequantize_rows(const QuantizedLoopsOf<T>& loop, const QuantizedWeight& w, const float* absmax, int64_t row,
+                     int64_t rows, int64_t column, int64_t columns, T* to, int64_t stride) {
+  // Rows of a block lie apart, which the processor's own prefetching does not see.
+  constexpr int64_t kRowsAhead = 8, kLine = 64;
+  const int64_t line = w.kind == Quantization::kInt8 ? kLine : 2 * kLine;
+  const auto* codes = static_cast<const char*>(w.codes.const_data_ptr());
+  for (int64_t r = row; r < row + rows; ++r, to += stride) {
+    const int64_t first = r * w.inputs + column;
+    if (r + kRowsAhead < w.outputs)
+      for (int64_t c = 0; c < columns; c += line)
+        __builtin_prefetch(codes + (first + kRowsAhead * w.inputs + c) * kLine / line);
+    if (w.kind == Quantization::kInt8)
+      loop.from_int8(w.codes.const_data_ptr<int8_t>() + first, absmax[r] * (1.0f / 127.0f), columns, to);
+    else
+      loop.from_nf4(w.codes.const_data_ptr<uint8_t>(), absmax + first / w.block, w.block, first, columns, to);
   }
-  return room.data();
-}
-
-// Rows [row, row + rows) and columns [column, column + columns) -> to [rows, columns].
-template <class Loop, class T>
-void dequantize_block(const Loop& loop, const QuantizedWeight& w, int64_t row, int64_t rows, int64_t column,
-                      int64_t columns, T* to) {
-  at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
-    std::vector<float> room;
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t first = (row + r) * w.inputs + column;
-      T* out = to + r * columns;
-      if (w.kind == Quantization::kInt8) {
-        loop.from_int8(w.codes.const_data_ptr<int8_t>() + first,
-                       w.absmax.const_data_ptr<float>()[row + r] * (1.0f / 127.0f), columns, out);
-      } else {
-        const int64_t block = first / w.block, last = (first + columns - 1) / w.block;
-        loop.from_nf4(w.codes.const_data_ptr<uint8_t>(), block_absmax(w, block, last - block + 1, room), w.block,
-                      first, columns, out);
-      }
-    }
-  });
-}
-
-// One after another the rows of the stack.
-template <class Visit>
-void each_part(const StackedWeights& weights, int64_t row, int64_t rows, const Visit& visit) {
-  int64_t begin = 0;
-  for (const auto* w : weights) {
-    const int64_t from = std::max(row, begin), to = std::min(row + rows, begin + w->outputs);
-    if (from < to) visit(*w, from - begin, to - from, from - row);
-    begin += w->outputs;
-  }
-}
-
-void dequantize_stack(const StackedWeights& weights, int64_t row, int64_t column, const at::Tensor& out) {
-  const int64_t rows = out.size(0), columns = out.size(1);
-  with_quantized_loops(out, [&](const auto& loop, auto* to) {
-    each_part(weights, row, rows, [&](const QuantizedWeight& w, int64_t from, int64_t count, int64_t at) {
-      dequantize_block(loop, w, from, count, column, columns, to + at * columns);
-    });
-  });
-}
-
-int64_t outputs_of(const StackedWeights& weights) {
-  int64_t rows = 0;
-  for (const auto* w : weights) rows += w->outputs;
-  return rows;
-}
-
-at::Tensor whole(const StackedWeights& weights, at::ScalarType dtype) {
-  std::vector<at::Tensor> parts;
-  for (const auto* w : weights) parts.push_back(dequantize(*w, dtype));
-  return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
-}
-
-// Room of a thread for dequantised panels; grows to the largest.
-at::Tensor scratch(int64_t rows, int64_t columns, at::ScalarType dtype) {
-  thread_local at::Tensor room;
-  const int64_t elements = rows * columns;
-  if (!room.defined() || room.scalar_type() != dtype || room.numel() < elements)
-    room = at::empty({elements}, dtype);
-  return room.narrow(0, 0, elements).view({rows, columns});
-}
-
-// x with zero rows up to a whole number of panels, so that every product of a panel of weights takes it as it is.
-at::Tensor whole_panels(const at::Tensor& x, Panel panel) {
-  const int64_t step = static_cast<int64_t>(panel), rows = ceil_div(x.size(0), step) * step;
-  if (rows == x.size(0) && x.is_contiguous()) return x;
-  auto padded = at::zeros({rows, x.size(1)}, x.options());
-  padded.narrow(0, 0, x.size(0)).copy_(x);
-  return padded;
 }
 
 }  // namespace
@@ -284,38 +216,40 @@ QuantizedWeight quantize_weight(const at::Tensor& w, Quantization kind) {
 at::Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype) {
   if (dtype == at::kDouble || quantized_loops() == nullptr) return plain::dequantize(weight, dtype);
   const auto out = at::empty({weight.outputs, weight.inputs}, dtype);
-  dequantize_stack({&weight}, 0, 0, out);
+  const auto absmax = absmax_of(weight);
+  with_quantized_loops(out, [&](const auto& loop, auto* to) {
+    at::parallel_for(0, weight.outputs, 16, [&](int64_t begin, int64_t end) {
+      dequantize_rows(loop, weight, absmax.const_data_ptr<float>(), begin, end - begin, 0, weight.inputs,
+                      to + begin * weight.inputs, weight.inputs);
+    });
+  });
   return out;
 }
 
-at::Tensor linear(const at::Tensor& x, const StackedWeights& weights, const at::Tensor& bias, Panel panel) {
-  if (use_plain_kernels(x)) return plain::linear(x, whole(weights, x.scalar_type()), bias);
-  const int64_t outputs = outputs_of(weights), inputs = weights.at(0)->inputs;
-  const auto in = whole_panels(x, panel);
-  auto y = at::empty({x.size(0), outputs}, x.options());
-  const int64_t step = std::max<int64_t>(64, kPanelBytes / (inputs * x.element_size()) / 64 * 64);
-  for (int64_t row = 0; row < outputs; row += step) {
-    const auto w = scratch(std::min(step, outputs - row), inputs, x.scalar_type());
-    dequantize_stack(weights, row, 0, w);
-    const auto part = linear(in, w, bias.defined() ? bias.narrow(0, row, w.size(0)) : bias, panel);
-    y.narrow(1, row, w.size(0)).copy_(part.narrow(0, 0, x.size(0)));
-  }
-  return y;
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
+                      int64_t columns, uint16_t* to, int64_t stride) {
+  dequantize_rows(quantized_loops()->bf16, weight, absmax, row, rows, column, columns, to, stride);
+}
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
+                      int64_t columns, float* to, int64_t stride) {
+  dequantize_rows(quantized_loops()->fp32, weight, absmax, row, rows, column, columns, to, stride);
 }
 
-at::Tensor linear_input_grad(const at::Tensor& dy, const StackedWeights& weights, Panel panel) {
-  if (use_plain_kernels(dy)) return plain::linear_input_grad(dy, whole(weights, dy.scalar_type()));
-  const int64_t outputs = outputs_of(weights), inputs = weights.at(0)->inputs;
-  const auto in = whole_panels(dy, panel);
-  auto dx = at::empty({dy.size(0), inputs}, dy.options());
-  const int64_t step = std::max<int64_t>(64, kPanelBytes / (outputs * dy.element_size()) / 64 * 64);
-  for (int64_t column = 0; column < inputs; column += step) {
-    const auto w = scratch(outputs, std::min(step, inputs - column), dy.scalar_type());
-    dequantize_stack(weights, 0, column, w);
-    const auto part = linear_input_grad(in, w, panel);
-    dx.narrow(1, column, w.size(1)).copy_(part.narrow(0, 0, dy.size(0)));
-  }
-  return dx;
+at::Tensor absmax_of(const QuantizedWeight& weight) {
+  if (weight.kind != Quantization::kNf4Dq) return weight.absmax;
+  const int64_t count = weight.absmax.numel();
+  auto out = at::empty({count}, at::kFloat);
+  const auto* codes = weight.absmax.const_data_ptr<uint8_t>();
+  auto* to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, weight.nested_absmax.numel(), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t first = b * kNestedBlock;
+      quantized_loops()->nested_absmax(codes + first, std::min(kNestedBlock, count - first),
+                                       weight.nested_map.const_data_ptr<float>(),
+                                       weight.nested_absmax.const_data_ptr<float>()[b], weight.offset, to + first);
+    }
+  });
+  return out;
 }
 
 }  // namespace decant

@@ -1,6 +1,5 @@
-// Frozen weights in 8 or 4 bits, as bitsandbytes stores them (backends/default/ops.py, functional.py), and the products
-// with them. The products dequantise a panel of the weight into scratch that stays in the cache and multiply it in the
-// compute dtype: a weight never exists whole in bf16.
+// Frozen weights in 8 or 4 bits, as bitsandbytes stores them (backends/default/ops.py, functional.py). Products with them
+// are in quantized_gemm.h.
 //
 //   int8     symmetric, one scale a row: code = round(w 127 / absmax), w' = code absmax / 127
 //   nf4      blocks of 64 along the flattened weight: code = nearest of 16 levels to w / absmax, w' = level absmax;
@@ -17,10 +16,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <string>
-#include <vector>
-
-#include "core/kernels/gemm.h"
 
 namespace decant {
 
@@ -46,17 +41,21 @@ QuantizedWeight quantize_weight(const at::Tensor& w, Quantization kind);
 // The values [N, K] in `dtype` (bf16, fp32 or fp64).
 at::Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype);
 
+// Rows [row, row + rows) and columns [column, column + columns) on the CPU, bf16 or fp32, into `to` whose rows are `stride`
+// apart. `absmax` as absmax_of() gives it.
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
+                      int64_t columns, uint16_t* to, int64_t stride);
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
+                      int64_t columns, float* to, int64_t stride);
+
+// The absmax in fp32: the weight's own, or decoded ones.
+at::Tensor absmax_of(const QuantizedWeight& weight);
+
 // Bytes of codes and scales of a weight of this size, without making it.
 int64_t quantized_bytes(int64_t outputs, int64_t inputs, Quantization kind);
 
 // The 16 levels of NF4, and the 256 of the map that its absmax are coded with.
 at::Tensor nf4_levels();
 at::Tensor dynamic_map();
-
-// As gemm.h's, with the weights stacked: w is all rows of the first, then of the second, ... All have the same inputs.
-using StackedWeights = std::vector<const QuantizedWeight*>;
-at::Tensor linear(const at::Tensor& x, const StackedWeights& weights, const at::Tensor& bias,
-                  Panel panel = Panel::kTraining);
-at::Tensor linear_input_grad(const at::Tensor& dy, const StackedWeights& weights, Panel panel = Panel::kTraining);
 
 }  // namespace decant

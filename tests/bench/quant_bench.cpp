@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "core/kernels/quantized_weight.h"
+#include "core/kernels/quantized_gemm.h"
 
 namespace decant {
 namespace {
@@ -51,9 +51,9 @@ int run(int count, char** arguments) {
       forward[0] = std::min(forward[0], seconds_of([&] { linear(x, w, {}, panel); }));
       backward[0] = std::min(backward[0], seconds_of([&] { linear_input_grad(dy, w, panel); }));
       for (size_t k = 0; k < kinds.size(); ++k) {
-        forward[k + 1] = std::min(forward[k + 1], seconds_of([&] { linear(x, {&weights[k]}, {}, panel); }));
+        forward[k + 1] = std::min(forward[k + 1], seconds_of([&] { linear(x, StackedWeights{&weights[k]}, {}, panel); }));
         backward[k + 1] =
-            std::min(backward[k + 1], seconds_of([&] { linear_input_grad(dy, {&weights[k]}, panel); }));
+            std::min(backward[k + 1], seconds_of([&] { linear_input_grad(dy, StackedWeights{&weights[k]}); }));
       }
     }
     const std::string key = std::to_string(rows) + "_rows";
