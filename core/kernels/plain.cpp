@@ -120,11 +120,27 @@ void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, con
 
 double sum_of_squares(const at::Tensor& x) { return x.to(at::kDouble).square().sum().item<double>(); }
 
+namespace {
+
+// The weight itself (autograd goes through it), or its dequantised values.
+at::Tensor weight_of(const Linear& one, const at::Tensor& x) {
+  return one.quantized.defined() ? plain::dequantize(one.quantized, x.scalar_type()) : one.weight.value;
+}
+
+at::Tensor fused_weight(const Projection& projection, const at::Tensor& x) {
+  if (!projection.quantized()) return projection.weight;
+  std::vector<at::Tensor> parts;
+  for (const auto& one : projection.linears) parts.push_back(weight_of(one, x));
+  return at::cat(parts, 0);
+}
+
+}  // namespace
+
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved) {
   if (saved != nullptr) *saved = {x, {}};
   std::vector<at::Tensor> outputs;
   for (const auto& one : projection.linears) {
-    auto y = plain::linear(x, one.weight.value, one.bias.value);
+    auto y = plain::linear(x, weight_of(one, x), one.bias.value);
     for (const auto& term : one.terms) {
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, x.size(0)});
       const auto s = plain::linear(x.slice(0, begin, end), term.lora_a.value, {});
@@ -140,11 +156,11 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx) {
   at::Tensor dx;
-  if (need_dx) dx = wide(linear_input_grad(dy, projection.weight));
+  if (need_dx) dx = wide(linear_input_grad(dy, fused_weight(projection, dy)));
   int64_t column = 0;
   size_t at_term = 0;
   for (auto& one : projection.linears) {
-    const auto width = one.weight.value.size(0);
+    const auto width = one.outputs();
     const auto dyi = dy.narrow(1, column, width);
     column += width;
     if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
