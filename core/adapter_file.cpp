@@ -24,6 +24,7 @@ constexpr std::string_view kSuffixA = ".lora_A.weight";
 constexpr std::string_view kSuffixB = ".lora_B.weight";
 constexpr const char* kBaseDigest =
     "decant.base_sha256";  // in the tensor file: adapter_config.json has PEFT's keys only
+constexpr const char* kBaseQuantization = "decant.base_quantization";  // as above
 constexpr int64_t kMaxRank = 65536;
 
 // Whether the whole of `text` matches. Patterns come from files: the work of a match is bounded.
@@ -192,6 +193,8 @@ Adapter read_adapter(const fs::path& folder) {
   const TensorFile file(path);
   if (const auto found = file.metadata().find(kBaseDigest); found != file.metadata().end())
     adapter.config.base_sha256 = found->second;
+  if (const auto found = file.metadata().find(kBaseQuantization); found != file.metadata().end())
+    adapter.config.base_quantization = found->second;
   std::map<std::string, AdapterModule> modules;
   for (const auto& name : file.names()) {
     const std::string where = concat(path.string(), ": '", name, "'");
@@ -260,6 +263,7 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
   }
   std::map<std::string, std::string> metadata;
   if (!config.base_sha256.empty()) metadata[kBaseDigest] = config.base_sha256;
+  if (!config.base_quantization.empty()) metadata[kBaseQuantization] = config.base_quantization;
   write_tensors(folder / "adapter_model.safetensors", tensors, metadata);
   write_json(folder / "adapter_config.json", json);
 }

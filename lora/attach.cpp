@@ -85,7 +85,7 @@ void attach_lora(Decoder& model, const LoraConfig& config) {
     if (std::none_of(config.targets.begin(), config.targets.end(),
                      [&](const std::string& target) { return matches(linear->name, target); }))
       continue;
-    const int64_t outputs = linear->weight.value.size(0), inputs = linear->weight.value.size(1);
+    const int64_t outputs = linear->outputs(), inputs = linear->inputs();
     LowRankTerm term;
     term.lora_a = trainable(
         linear->name + ".lora_A.weight",
@@ -115,6 +115,8 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
   std::sort(adapter.config.target_modules.begin(), adapter.config.target_modules.end());
   adapter.config.base_model = base_model;
   adapter.config.base_sha256 = base_sha256;
+  if (const auto kind = quantization_of(model); kind != Quantization::kNone)
+    adapter.config.base_quantization = to_string(kind);
   const auto add = [&](const Projection& projection) {
     for (const Linear& linear : projection.linears) {
       if (linear.terms.empty()) continue;

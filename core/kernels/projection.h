@@ -22,6 +22,7 @@
 
 #include "core/kernels/gemm.h"
 #include "core/kernels/parameter.h"
+#include "core/kernels/quantized_weight.h"
 
 namespace decant {
 
@@ -39,21 +40,30 @@ struct LowRankTerm {
 
 struct Linear {
   std::string name;  // "model.layers.0.self_attn.q_proj"
-  Parameter weight;  // [N, K]; a row slice of the projection's fused weight
+  Parameter weight;  // [N, K]; a row slice of the projection's fused weight; without a value when quantized
   Parameter bias;    // [N] or undefined
   std::vector<LowRankTerm> terms;
+  QuantizedWeight quantized;  // in the weight's place, frozen; undefined when the weight has its value
+
+  int64_t outputs() const { return quantized.defined() ? quantized.outputs : weight.value.size(0); }
+  int64_t inputs() const { return quantized.defined() ? quantized.inputs : weight.value.size(1); }
+  at::Tensor weight_values(at::ScalarType dtype) const;  // [N, K], dequantised when it must be
 };
+
+// Replaces the weight's value by its quantization (not kNone). Error when the weight trains.
+void quantize_linear(Linear& linear, Quantization kind);
 
 struct Projection {
   std::vector<Linear> linears;
-  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows
+  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows; undefined when quantized
   at::Tensor bias;    // fused [sum N], or undefined
   int64_t outputs() const;
   int64_t inputs() const;
+  bool quantized() const { return linears.at(0).quantized.defined(); }
 };
 
 // Concatenates the linears' weights (and biases: all or none) into the fused tensors and makes their values
-// views of them.
+// views of them. Quantized weights (all or none) stay the linears' own.
 Projection make_projection(std::vector<Linear> linears);
 
 struct ProjectionSaved {

@@ -48,12 +48,15 @@ void train(Parameter& parameter) {
 }
 
 void train(Projection& projection) {
+  check(!projection.quantized(), projection.linears[0].name, ".weight: is quantized (",
+        to_string(projection.linears[0].quantized.kind),
+        "), and quantized weights cannot be trained; load the model unquantized, or train an adapter on it");
   const auto weight = at::zeros(projection.weight.sizes(), gradient_options(projection.weight));
   at::Tensor bias;
   if (projection.bias.defined()) bias = at::zeros(projection.bias.sizes(), gradient_options(projection.bias));
   int64_t row = 0;
   for (auto& one : projection.linears) {
-    const auto rows = one.weight.value.size(0);
+    const auto rows = one.outputs();
     train(one.weight, weight.narrow(0, row, rows));
     if (one.bias.defined()) train(one.bias, bias.narrow(0, row, rows));
     row += rows;
@@ -128,6 +131,23 @@ std::vector<Parameter*> Decoder::adapter_parameters() {
       all.push_back(&term.lora_b);
     }
   return all;
+}
+
+Quantization quantization_of(const Decoder& model) {
+  return model.layers.empty() ? Quantization::kNone : model.layers[0].o.linears.at(0).quantized.kind;
+}
+
+void dequantize_model(Decoder& model) {
+  for (auto& layer : model.layers)
+    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      if (!projection->quantized()) continue;
+      auto linears = std::move(projection->linears);
+      for (auto& one : linears) {
+        one.weight.value = one.weight_values(model.dtype());
+        one.quantized = {};
+      }
+      *projection = make_projection(std::move(linears));
+    }
 }
 
 void make_trainable(Decoder& model) {

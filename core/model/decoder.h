@@ -52,7 +52,11 @@ struct Decoder {
   std::vector<Parameter*> adapter_parameters();
 };
 
-// Marks every weight trainable (full fine-tune) and allocates gradients; fused projections get fused
+// What the linears' weights are kept in; and the weights with their values again, in the model's dtype.
+Quantization quantization_of(const Decoder& model);
+void dequantize_model(Decoder& model);
+
+// Error for a quantized model. Marks every weight trainable (full fine-tune) and allocates gradients; fused projections get fused
 // gradients of which each linear's grad is a view. Frozen: marks none and frees them. Adapter terms are
 // untouched by both.
 void make_trainable(Decoder& model);
