@@ -38,8 +38,8 @@ Projection make_projection(std::vector<Linear> linears) {
     check(one.quantized.defined() == quantized, one.name, ".weight: expected it quantized exactly where ",
           first.name, ".weight is");
     check(quantized || one.weight.value.dim() == 2, one.name, ".weight: expected two dimensions");
-    check(one.inputs() == first.inputs(), one.name, ".weight: expected ", first.inputs(), " inputs as in ", first.name,
-          ".weight, found ", one.inputs());
+    check(one.inputs() == first.inputs(), one.name, ".weight: expected ", first.inputs(), " inputs as in ",
+          first.name, ".weight, found ", one.inputs());
     check(quantized || one.weight.value.scalar_type() == first.weight.value.scalar_type(), one.name,
           ".weight: expected the dtype of ", first.name, ".weight");
     check(one.bias.defined() == biased, one.name, ".bias: expected one exactly where ", first.name,
@@ -157,7 +157,61 @@ void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b
   });
 }
 
+// y [rows, N] = z + b -> g z + b.
+void apply_magnitude(at::Tensor y, const Linear& linear, const LowRankTerm& term,
+                     ProjectionSaved::Scaled* saved) {
+  at::Tensor norm;
+  if (!term.gain.defined()) norm = dora_norm(linear, term);
+  const auto gain = term.gain.defined() ? term.gain : term.magnitude.value / norm;
+  auto z = plain::wide(y);
+  if (linear.bias.defined()) z = z - plain::wide(linear.bias.value);
+  if (saved != nullptr) *saved = {z.to(y.scalar_type(), false, true), gain, norm};
+  z = z * gain;
+  if (linear.bias.defined()) z.add_(plain::wide(linear.bias.value));
+  y.copy_(z);
+}
+
+// dy with the rows of terms that have a magnitude multiplied by their gains; adds to the magnitudes'
+// gradients.
+at::Tensor scaled_gradient(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+                           const std::vector<TermGroup>& groups) {
+  if (saved.scaled.empty()) return dy;
+  auto scaled = dy.clone();
+  for (const auto& group : groups)
+    for (const auto& m : group.members) {
+      auto& magnitude = projection.linears[m.linear].terms[m.term].magnitude;
+      if (!magnitude.defined()) continue;
+      const auto& kept = saved.scaled.at(m.saved);
+      auto rows = scaled.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs);
+      const auto dyi = plain::wide(rows);
+      if (magnitude.trainable) magnitude.grad.add_((dyi * plain::wide(kept.z)).sum(0) / kept.norm);
+      rows.copy_(dyi * kept.gain);
+    }
+  return scaled;
+}
+
 }  // namespace
+
+at::Tensor dora_norm(const Linear& linear, const LowRankTerm& term) {
+  constexpr int64_t kRows = 1024;  // of W in fp32 at one time
+  const auto a = plain::wide(term.lora_a.value), b = plain::wide(term.lora_b.value);
+  const auto weight = linear.quantized.defined() ? linear.weight_values(at::kFloat) : linear.weight.value;
+  std::vector<at::Tensor> norms;
+  for (int64_t row = 0; row < weight.size(0); row += kRows) {
+    const auto rows = std::min(kRows, weight.size(0) - row);
+    norms.push_back(
+        at::addmm(plain::wide(weight.narrow(0, row, rows)), b.narrow(0, row, rows), a, 1, term.scale)
+            .square_()
+            .sum(1)
+            .sqrt_());
+  }
+  return norms.size() == 1 ? norms[0] : at::cat(norms);
+}
+
+void fix_gain(const Linear& linear, LowRankTerm& term) {
+  TORCH_INTERNAL_ASSERT(!term.magnitude.trainable && !term.lora_a.trainable && !term.lora_b.trainable);
+  term.gain = term.magnitude.value / dora_norm(linear, term);
+}
 
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel) {
   if (use_plain_kernels(x)) return plain::project(x, projection, saved);
@@ -167,7 +221,7 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
   if (saved != nullptr) {
     size_t terms = 0;
     for (const auto& one : projection.linears) terms += one.terms.size();
-    *saved = {x, std::vector<at::Tensor>(terms)};
+    *saved = {x, std::vector<at::Tensor>(terms), {}};
   }
   for (const auto& group : groups) {
     const auto s = decant::linear(x.slice(0, group.begin, group.end), group.a, {}, panel);
@@ -177,14 +231,24 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
       add_low_rank(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), own, term.lora_b.value,
                    true, term.scale);
       if (saved != nullptr) saved->s[m.saved] = own;
+      if (!term.magnitude.defined()) continue;
+      const Linear& linear = projection.linears[m.linear];
+      ProjectionSaved::Scaled* keep = nullptr;
+      if (saved != nullptr) {
+        saved->scaled.resize(saved->s.size());
+        keep = &saved->scaled[m.saved];
+      }
+      apply_magnitude(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), linear, term, keep);
     }
   }
   return y;
 }
 
-at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx) {
-  if (use_plain_kernels(dy)) return plain::project_backward(dy, projection, saved, need_dx);
+  if (use_plain_kernels(dy_out)) return plain::project_backward(dy_out, projection, saved, need_dx);
+  const auto groups = term_groups(projection, dy_out.size(0));
+  const auto dy = scaled_gradient(dy_out, projection, saved, groups);
   at::Tensor dx;
   if (need_dx)
     dx = projection.quantized() ? linear_input_grad(dy, stacked(projection))
@@ -192,12 +256,12 @@ at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const 
   int64_t column = 0;
   for (auto& one : projection.linears) {
     const auto outputs = one.outputs();
-    const auto dyi = dy.narrow(1, column, outputs);
+    if (one.weight.trainable) add_weight_grad(one.weight.grad, dy.narrow(1, column, outputs), saved.x);
+    if (one.bias.defined() && one.bias.trainable)
+      add_bias_grad(one.bias.grad, dy_out.narrow(1, column, outputs));
     column += outputs;
-    if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
-    if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
   }
-  for (const auto& group : term_groups(projection, dy.size(0))) {
+  for (const auto& group : groups) {
     const auto rows = dy.slice(0, group.begin, group.end);
     std::vector<at::Tensor> parts;
     bool a_learns = false;
