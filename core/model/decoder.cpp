@@ -245,7 +245,7 @@ void add_noise(at::Tensor& x, const Batch& batch) {
     for (int64_t d = 0; d < documents; ++d) {
       if (starts[d] < noise.begin || starts[d] >= noise.end) continue;
       const double size = noise.alpha / std::sqrt(static_cast<double>((starts[d + 1] - starts[d]) * width));
-      const auto stream = purpose_stream(Purpose::kNoise, static_cast<uint64_t>(noise.step));
+      const auto stream = purpose_stream(Purpose::kDropout, static_cast<uint64_t>(noise.step));
       at::parallel_for(starts[d], starts[d + 1], 8, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t)
           for (int64_t i = 0; i < width; i += 4) {
