@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "core/adapter_file.h"
 #include "lora/attach.h"
@@ -95,7 +96,9 @@ TEST_P(GoldenDpo, LossesRewardsAndGradientsEqualTrl) {
   DECANT_NEEDS_SHARED("conformance/golden/train");
   const auto folder = test::golden_folder() / "train" / GetParam();
   const TensorFile golden(folder / "dpo.safetensors");
-  auto [model, batch] = golden_pairs(GetParam());
+  GoldenPairs pairs = golden_pairs(GetParam());
+  Decoder& model = pairs.model;
+  const Batch& batch = pairs.batch;
   TrainConfig config;
   config.objective = ObjectiveKind::kDpo;
   const Step step = run(model, config, {batch});
