@@ -2,16 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
-#include <memory>
 
 #include "core/error.h"
+#include "core/name_pattern.h"
 #include "core/tensor_file.h"
 
 namespace decant {
@@ -24,36 +21,16 @@ constexpr std::string_view kSuffixA = ".lora_A.weight";
 constexpr std::string_view kSuffixB = ".lora_B.weight";
 constexpr const char* kBaseDigest =
     "decant.base_sha256";  // in the tensor file: adapter_config.json has PEFT's keys only
+constexpr const char* kBaseQuantization = "decant.base_quantization";  // as above
+constexpr std::string_view kSuffixMagnitude = ".lora_magnitude_vector";
+constexpr const char* kConfigFile = "adapter_config.json";
 constexpr int64_t kMaxRank = 65536;
-
-// Whether the whole of `text` matches. Patterns come from files: the work of a match is bounded.
-bool matches(const std::string& pattern, const std::string& text) {
-  int code = 0;
-  PCRE2_SIZE offset = 0;
-  const std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> compiled(
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &offset, nullptr),
-      pcre2_code_free);
-  check(compiled != nullptr, "adapter_config.json: '", pattern, "' is not a regular expression (at ", offset,
-        ")");
-  const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
-      pcre2_match_data_create_from_pattern(compiled.get(), nullptr), pcre2_match_data_free);
-  const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> limits(
-      pcre2_match_context_create(nullptr), pcre2_match_context_free);
-  pcre2_set_match_limit(limits.get(), 100'000);
-  pcre2_set_heap_limit(limits.get(), 4096);
-  const int result = pcre2_match(compiled.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0,
-                                 data.get(), limits.get());
-  check(result >= 0 || result == PCRE2_ERROR_NOMATCH, "adapter_config.json: matching '", pattern,
-        "' takes too much work");
-  return result >= 0;
-}
 
 template <class T>
 T from_pattern(const std::vector<std::pair<std::string, T>>& patterns, const std::string& module,
                T otherwise) {
   for (const auto& [key, value] : patterns)
-    if (matches("(?:.*\\.)?(?:" + key + ")", module)) return value;
+    if (matches_whole("(?:.*\\.)?(?:" + key + ")", module, kConfigFile)) return value;
   return otherwise;
 }
 
@@ -101,8 +78,6 @@ AdapterConfig read_config_json(const fs::path& path) {
   check(json.contains("peft_type") && json["peft_type"] == "LORA", where,
         ": 'peft_type' must be LORA, found ",
         json.contains("peft_type") ? json["peft_type"].dump() : "nothing");
-  check(!set(json, "use_dora"), where,
-        ": DoRA adapters are not read; merge it with peft and use the merged model");
   for (const char* key :
        {"lora_bias", "modules_to_save", "fan_in_fan_out", "use_qalora", "use_bdlora", "target_parameters",
         "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
@@ -123,6 +98,11 @@ AdapterConfig read_config_json(const fs::path& path) {
           json["use_rslora"].dump());
     config.use_rslora = json["use_rslora"].get<bool>();
   }
+  if (json.contains("use_dora") && !json["use_dora"].is_null()) {
+    check(json["use_dora"].is_boolean(), where, ": 'use_dora' must be true or false, found ",
+          json["use_dora"].dump());
+    config.use_dora = json["use_dora"].get<bool>();
+  }
   read_targets(json, where, config);
   for (const char* key : {"rank_pattern", "alpha_pattern"}) {
     if (!set(json, key)) continue;
@@ -140,15 +120,6 @@ AdapterConfig read_config_json(const fs::path& path) {
   return config;
 }
 
-bool is_target(const AdapterConfig& config, const std::string& module) {
-  if (!config.target_pattern.empty())
-    return config.target_pattern == "all-linear" || matches(config.target_pattern, module);
-  if (config.target_modules.empty()) return true;  // PEFT's default for the model's family
-  return std::any_of(
-      config.target_modules.begin(), config.target_modules.end(),
-      [&](const std::string& target) { return module == target || module.ends_with("." + target); });
-}
-
 void check_module(const AdapterConfig& config, const AdapterModule& m, const std::string& where) {
   const std::string place = concat(where, ": '", m.module, "'");
   check(m.lora_a.defined() && m.lora_b.defined(), place, " has lora_", m.lora_a.defined() ? "A" : "B",
@@ -158,7 +129,13 @@ void check_module(const AdapterConfig& config, const AdapterModule& m, const std
         ", inputs], found ", m.lora_a.sizes());
   check(m.lora_b.dim() == 2 && m.lora_b.size(1) == rank, place, ": lora_B must be [outputs, ", rank,
         "], found ", m.lora_b.sizes());
-  for (const auto* tensor : {&m.lora_a, &m.lora_b}) {
+  check(m.magnitude.defined() == config.use_dora, place, config.use_dora ? " has no" : " has a",
+        " lora_magnitude_vector, but 'use_dora' is ", config.use_dora ? "true" : "false");
+  check(!m.magnitude.defined() || (m.magnitude.dim() == 1 && m.magnitude.size(0) == m.lora_b.size(0)), place,
+        ": lora_magnitude_vector must be [", m.lora_b.size(0), "], found ",
+        m.magnitude.defined() ? c10::str(m.magnitude.sizes()) : "");
+  for (const auto* tensor : {&m.lora_a, &m.lora_b, &m.magnitude}) {
+    if (!tensor->defined()) continue;
     check(at::isFloatingType(tensor->scalar_type()) && tensor->element_size() >= 2, place,
           ": weights must be floating-point, found ", c10::toString(tensor->scalar_type()));
     check(at::isfinite(tensor->to(at::kFloat)).all().item<bool>(), place,
@@ -172,6 +149,14 @@ Json plain_number(double value) {
 }
 
 }  // namespace
+
+bool AdapterConfig::is_target(const std::string& module) const {
+  if (!target_pattern.empty())
+    return target_pattern == "all-linear" || matches_whole(target_pattern, module, kConfigFile);
+  if (target_modules.empty()) return true;  // PEFT's default for the model's family
+  return std::any_of(target_modules.begin(), target_modules.end(),
+                     [&](const std::string& target) { return matches_suffix(target, module); });
+}
 
 int64_t AdapterConfig::rank_of(const std::string& module) const {
   return from_pattern(rank_pattern, module, rank);
@@ -192,24 +177,24 @@ Adapter read_adapter(const fs::path& folder) {
   const TensorFile file(path);
   if (const auto found = file.metadata().find(kBaseDigest); found != file.metadata().end())
     adapter.config.base_sha256 = found->second;
+  if (const auto found = file.metadata().find(kBaseQuantization); found != file.metadata().end())
+    adapter.config.base_quantization = found->second;
   std::map<std::string, AdapterModule> modules;
   for (const auto& name : file.names()) {
     const std::string where = concat(path.string(), ": '", name, "'");
-    check(name.find("lora_magnitude_vector") == std::string::npos, where,
-          " belongs to DoRA, which is not read");
     check(name.find("lora_embedding_") == std::string::npos, where, ": adapters of embeddings are not read");
-    const bool is_a = name.ends_with(kSuffixA);
-    check(name.starts_with(kPrefix) && (is_a || name.ends_with(kSuffixB)) &&
-              name.size() > kPrefix.size() + kSuffixA.size(),
+    const bool is_a = name.ends_with(kSuffixA), is_magnitude = name.ends_with(kSuffixMagnitude);
+    const size_t suffix = is_magnitude ? kSuffixMagnitude.size() : kSuffixA.size();
+    check(name.starts_with(kPrefix) && (is_a || is_magnitude || name.ends_with(kSuffixB)) &&
+              name.size() > kPrefix.size() + suffix,
           where,
           " is not a name of an adapter, such as "
           "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
-    const std::string module = name.substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffixA.size());
-    check(is_target(adapter.config, module), where,
-          " is not among the target_modules of adapter_config.json");
+    const std::string module = name.substr(kPrefix.size(), name.size() - kPrefix.size() - suffix);
+    check(adapter.config.is_target(module), where, " is not among the target_modules of adapter_config.json");
     AdapterModule& entry = modules[module];
     entry.module = module;
-    (is_a ? entry.lora_a : entry.lora_b) = file.load(name);
+    (is_a ? entry.lora_a : is_magnitude ? entry.magnitude : entry.lora_b) = file.load(name);
   }
   check(!modules.empty(), path.string(), ": holds no adapter weights");
   for (auto& [name, module] : modules) {
@@ -230,7 +215,6 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
                          {"fan_in_fan_out", false},
                          {"inference_mode", true},
                          {"init_lora_weights", true},
-                         {"use_dora", false},
                          {"modules_to_save", nullptr},
                          {"layers_to_transform", nullptr}};
   for (const auto& [key, value] : defaults.items())
@@ -239,6 +223,7 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
   json["r"] = config.rank;
   json["lora_alpha"] = plain_number(config.alpha);
   json["use_rslora"] = config.use_rslora;
+  json["use_dora"] = config.use_dora;
   if (!config.target_pattern.empty()) {
     json["target_modules"] = config.target_pattern;
   } else if (!config.target_modules.empty() || !json.contains("target_modules")) {
@@ -257,17 +242,22 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
     check_module(config, module, folder.string());
     tensors.emplace_back(concat(kPrefix, module.module, kSuffixA), module.lora_a);
     tensors.emplace_back(concat(kPrefix, module.module, kSuffixB), module.lora_b);
+    if (module.magnitude.defined())
+      tensors.emplace_back(concat(kPrefix, module.module, kSuffixMagnitude), module.magnitude);
   }
   std::map<std::string, std::string> metadata;
   if (!config.base_sha256.empty()) metadata[kBaseDigest] = config.base_sha256;
+  if (!config.base_quantization.empty()) metadata[kBaseQuantization] = config.base_quantization;
   write_tensors(folder / "adapter_model.safetensors", tensors, metadata);
   write_json(folder / "adapter_config.json", json);
 }
 
 at::Tensor merge_weight(const at::Tensor& weight, const at::Tensor& lora_a, const at::Tensor& lora_b,
-                        double scale) {
+                        double scale, const at::Tensor& magnitude) {
   const at::Tensor update = at::mm(lora_b.to(at::kFloat), lora_a.to(at::kFloat));
-  return weight.to(at::kFloat).add(update, scale);
+  const at::Tensor sum = weight.to(at::kFloat).add(update, scale);
+  if (!magnitude.defined()) return sum;
+  return sum * (magnitude.to(at::kFloat) / sum.square().sum(1).sqrt()).unsqueeze(1);
 }
 
 Adapter fold_scale(const Adapter& adapter) {
@@ -282,7 +272,7 @@ Adapter fold_scale(const Adapter& adapter) {
     at::Tensor b = at::zeros({module.lora_b.size(0), rank}, at::kFloat);
     a.narrow(0, 0, r).copy_(module.lora_a);
     b.narrow(1, 0, r).copy_(module.lora_b.to(at::kFloat).mul(scale));
-    out.modules.push_back({module.module, a, b});
+    out.modules.push_back({module.module, a, b, module.magnitude});
   }
   out.config.rank = rank;
   out.config.alpha = static_cast<double>(rank);

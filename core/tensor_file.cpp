@@ -162,30 +162,54 @@ const TensorEntry& TensorFile::entry(const std::string& name) const {
   return *found->second.second;
 }
 
+namespace {
+
+// libtorch's type of an entry whose shape it can hold.
+at::ScalarType type_of(const TensorEntry& entry, const fs::path& file) {
+  // An empty tensor may have any sizes beside its zero; strides of large ones would overflow inside
+  // libtorch.
+  uint64_t product = 1;
+  for (const int64_t size : entry.shape) {
+    const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+    check(product <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / factor / 16, file.string(),
+          ": the shape of '", entry.name, "' is too large for memory");
+    product *= factor;
+  }
+  for (const auto& [dtype, type] : kDtypes)
+    if (dtype == entry.dtype) return type;
+  fail(file.string(), ": '", entry.name, "' has the dtype ", entry.dtype, ", which libtorch cannot hold");
+}
+
+}  // namespace
+
 at::Tensor TensorFile::load(const std::string& name) const {
   const TensorEntry& found = entry(name);
   const SafetensorsFile& file = *files_[where_.at(name).first];
-  for (const auto& [dtype, type] : kDtypes) {
-    if (dtype != found.dtype) continue;
-    // An empty tensor may have any sizes beside its zero; strides of large ones would overflow inside
-    // libtorch.
-    uint64_t product = 1;
-    for (const int64_t size : found.shape) {
-      const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
-      check(product <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / factor / 16,
-            file.path().string(), ": the shape of '", name, "' is too large for memory");
-      product *= factor;
-    }
-    at::Tensor tensor = at::empty(found.shape, at::TensorOptions().dtype(type));
-    const std::string_view bytes = file.bytes(found);
-    if (type == at::kBool) {  // any other byte than 0 and 1 in a bool is undefined behaviour
-      const bool valid = std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0 || c == 1; });
-      check(valid, file.path().string(), ": '", name, "' is BOOL and holds bytes other than 0 and 1");
-    }
-    if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
-    return tensor;
+  const auto type = type_of(found, file.path());
+  at::Tensor tensor = at::empty(found.shape, at::TensorOptions().dtype(type));
+  const std::string_view bytes = file.bytes(found);
+  if (type == at::kBool) {  // any other byte than 0 and 1 in a bool is undefined behaviour
+    const bool valid = std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0 || c == 1; });
+    check(valid, file.path().string(), ": '", name, "' is BOOL and holds bytes other than 0 and 1");
   }
-  fail(file.path().string(), ": '", name, "' has the dtype ", found.dtype, ", which libtorch cannot hold");
+  if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+at::Tensor TensorFile::map(const std::string& name) const {
+  const TensorEntry& found = entry(name);
+  const auto file = files_[where_.at(name).first];
+  const auto type = type_of(found, file->path());
+  const std::string_view bytes = file->bytes(found);
+  if (type == at::kBool || bytes.empty() ||
+      reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(type) != 0)
+    return load(name);
+  return at::from_blob(const_cast<char*>(bytes.data()), found.shape, [file](void*) {},
+                       at::TensorOptions().dtype(type));
+}
+
+void TensorFile::forget(const std::string& name) const {
+  files_[where_.at(name).first]->forget(entry(name));
 }
 
 const std::map<std::string, std::string>& TensorFile::metadata() const { return files_[0]->metadata(); }

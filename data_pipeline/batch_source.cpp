@@ -1,5 +1,7 @@
 #include "data_pipeline/batch_source.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -12,14 +14,24 @@ namespace decant {
 namespace {
 
 // Rows in this order, as batches of whole rows of at most max_tokens.
-std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64_t>& rows,
-                              int64_t max_tokens) {
+std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64_t>& rows, int64_t max_tokens,
+                              bool with_rejected) {
   std::vector<Batch> batches;
   std::vector<std::vector<int64_t>> documents;
   std::vector<std::vector<float>> weights;
+  std::vector<uint8_t> roles;
+  std::vector<int64_t> pairs;
   int64_t tokens = 0;
   const auto close_batch = [&] {
-    if (!documents.empty()) batches.push_back(make_batch(documents, weights));
+    if (!documents.empty()) {
+      Batch& batch = batches.emplace_back(make_batch(documents, weights));
+      if (with_rejected) {
+        batch.document_role = at::tensor(at::ArrayRef<uint8_t>(roles), at::kByte);
+        batch.document_pair = at::tensor(at::ArrayRef<int64_t>(pairs), at::kLong);
+      }
+    }
+    roles.clear();
+    pairs.clear();
     documents.clear();
     weights.clear();
     tokens = 0;
@@ -30,7 +42,9 @@ std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64
     tokens += length;
     const RowView view = reader.row_view(row);
     for (size_t d = 0; d < view.documents(); ++d) {
-      if (view.role(d) == DocumentRole::kRejected) continue;
+      if (view.role(d) == DocumentRole::kRejected && !with_rejected) continue;
+      roles.push_back(static_cast<uint8_t>(view.role(d)));
+      pairs.push_back(view.pair(d));
       const uint64_t begin = view.document_offsets[d] - view.document_offsets[0];
       const uint64_t size = view.document_offsets[d + 1] - view.document_offsets[d];
       const auto ids = view.tokens.subspan(begin, size);
@@ -69,7 +83,8 @@ void BatchConfig::validate(const Place& place) const {
 }
 
 StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
-                         const std::string& tokenizer_sha256, const std::string& template_sha256) {
+                         const std::string& tokenizer_sha256, const std::string& template_sha256,
+                         Answers answers) {
   const auto reader = std::make_shared<const ShardReader>(shards);
   const std::string where = shards.string();
   const auto check_digest = [&](const char* what, const std::string& expected, const std::string& found) {
@@ -82,9 +97,18 @@ StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig&
   check(reader->rows() > 0, where, ": no rows to train on");
   const RoleCounts& roles = reader->roles();
   check(
-      roles.rejected == 0, where, ": ", roles.rejected, " of ", reader->documents(),
+      roles.rejected == 0 || answers != Answers::kLearned, where, ": ", roles.rejected, " of ",
+      reader->documents(),
       " documents are answers that people rejected: to learn them like any other would teach them; prepare ",
-      "the corpus with 'corpus.preference: chosen', or train with a loss that compares answers");
+      "the corpus with 'corpus.preference: chosen', or train with an 'objective' that compares answers (dpo, "
+      "orpo, kto)");
+  check(
+      answers != Answers::kPairs || roles.pairs > 0, where,
+      ": no pair of a chosen and a rejected answer, which the objective compares; give the corpus such pairs "
+      "and 'corpus.preference: pairs'");
+  check(answers != Answers::kJudged || roles.chosen + roles.rejected > 0, where,
+        ": no judged answer, which the objective needs; give the corpus feedback and 'corpus.preference: "
+        "pairs'");
   check(has_target(*reader), where, ": no token has a loss weight: there is no answer to learn from");
   const int64_t longest = longest_row(*reader);
   const auto check_room = [&](const char* key, int64_t room) {
@@ -102,12 +126,13 @@ StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig&
   StepBatches result;
   result.steps_per_epoch = (rows + rows_per_step - 1) / rows_per_step;
   result.tokens_per_epoch = reader->tokens();
-  result.step = [reader, config, rows, rows_per_step, steps = result.steps_per_epoch](int64_t step) {
+  result.step = [reader, config, answers, rows, rows_per_step, steps = result.steps_per_epoch](int64_t step) {
     check(step >= 0, "batches: step ", step, " asked for");
     const auto order = permutation(rows, static_cast<uint64_t>(config.seed),
                                    purpose_stream(Purpose::kShuffle, static_cast<uint64_t>(step / steps)));
     const int64_t begin = step % steps * rows_per_step, end = std::min(rows, begin + rows_per_step);
-    return batches_of(*reader, {order.begin() + begin, order.begin() + end}, config.tokens_per_micro_batch);
+    return batches_of(*reader, {order.begin() + begin, order.begin() + end}, config.tokens_per_micro_batch,
+                      answers != Answers::kLearned);
   };
   return result;
 }
@@ -119,7 +144,7 @@ std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t
         " tokens does not fit into batches of ", max_tokens);
   std::vector<int64_t> rows(static_cast<size_t>(reader.rows()));
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
-  return batches_of(reader, rows, max_tokens);
+  return batches_of(reader, rows, max_tokens, false);
 }
 
 }  // namespace decant

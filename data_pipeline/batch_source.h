@@ -37,9 +37,13 @@ struct StepBatches {
 // tokens_per_step whichever they are (rows are nearly full); rows are in the order of permutation(seed,
 // epoch); an epoch has every row once. Error when the shards' tokenizer or template digest differs from the
 // expected one (empty: not compared), when a row exceeds tokens_per_step or tokens_per_micro_batch, when no
-// token has a loss weight, or when there is a rejected document, which no loss of this kind may learn.
+// token has a loss weight, or when there is a rejected document and `answers` is kLearned. A pair is always
+// in one batch. kPairs, kJudged: for losses that compare (train/preference.h); Error when there is nothing to
+// compare.
+enum class Answers { kLearned, kPairs, kJudged };
 StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
-                         const std::string& tokenizer_sha256, const std::string& template_sha256);
+                         const std::string& tokenizer_sha256, const std::string& template_sha256,
+                         Answers answers = Answers::kLearned);
 // All rows in order, without rejected documents, in batches of at most max_tokens (evaluation).
 std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens);
 

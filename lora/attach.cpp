@@ -9,16 +9,16 @@
 
 #include "core/config.h"
 #include "core/hash.h"
+#include "core/name_pattern.h"
 #include "core/random.h"
 
 namespace decant {
 
 namespace {
 
-// As PEFT matches a list of target_modules: the whole name, or its end after a dot.
-bool matches(const std::string& module, const std::string& target) {
-  return module == target || module.ends_with("." + target);
-}
+constexpr std::string_view kRegex = "regex:";
+
+bool is_pattern(const LoraConfig& config) { return config.targets.at(0).starts_with(kRegex); }
 
 std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
@@ -35,66 +35,193 @@ std::string last_part(const std::string& module) { return module.substr(module.r
        "; there are ", list);
 }
 
-// PEFT's start, kaiming_uniform_(a = sqrt 5): uniform in +-1/sqrt(K); each element a pure function of seed,
-// module and position.
-at::Tensor start_values(const std::string& module, int64_t rank, int64_t inputs, uint64_t seed) {
-  at::Tensor a = at::empty({rank, inputs}, at::kFloat);
-  const double bound = 1.0 / std::sqrt(static_cast<double>(inputs));
-  const uint64_t stream = purpose_stream(Purpose::kInit, xxh3_64(module) >> 8);
+// Each element a pure function of seed, module and position.
+at::Tensor drawn(const at::IntArrayRef sizes, uint64_t seed, uint64_t stream, bool normal) {
+  at::Tensor a = at::empty(sizes, at::kFloat);
   float* out = a.mutable_data_ptr<float>();
   at::parallel_for(0, a.numel(), 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      out[i] = static_cast<float>((2 * uniform(seed, stream, static_cast<uint64_t>(i)) - 1) * bound);
+    for (int64_t i = begin; i < end; ++i) {
+      const auto counter = static_cast<uint64_t>(i);
+      out[i] = static_cast<float>(normal ? standard_normal(seed, stream, counter)
+                                         : 2 * uniform(seed, stream, counter) - 1);
+    }
   });
   return a;
+}
+
+struct Factors {
+  at::Tensor a, b;
+};
+
+// PEFT's starts: kaiming_uniform_(a = sqrt 5) is uniform in +-1/sqrt(K); "gaussian" has deviation 1/R;
+// "orthogonal" gives A and B the odd and the even rows of one orthogonal matrix as bases, so that B A = 0.
+Factors start_values(const std::string& module, int64_t outputs, int64_t inputs, int64_t rank,
+                     const LoraConfig& config) {
+  const auto seed = static_cast<uint64_t>(config.seed);
+  const auto stream = [&](const std::string& part) {
+    return purpose_stream(Purpose::kInit, xxh3_64(module + part) >> 8);
+  };
+  const at::Tensor zero = at::zeros({outputs, rank}, at::kFloat);
+  switch (config.init) {
+    case LoraInit::kUniform:
+      return {
+          drawn({rank, inputs}, seed, stream(""), false).mul_(1.0 / std::sqrt(static_cast<double>(inputs))),
+          zero};
+    case LoraInit::kGaussian:
+      return {drawn({rank, inputs}, seed, stream(""), true).mul_(1.0 / static_cast<double>(rank)), zero};
+    case LoraInit::kOrthogonal:
+      break;
+  }
+  const auto q = std::get<0>(at::linalg_qr(drawn({rank, rank}, seed, stream(".q"), true).to(at::kDouble)));
+  const auto odd = q.slice(0, 0, rank, 2).to(at::kFloat), even = q.slice(0, 1, rank, 2).to(at::kFloat);
+  return {at::mm(drawn({inputs, rank / 2}, seed, stream(""), true), odd).t().contiguous().mul_(0.1),
+          at::mm(drawn({outputs, rank / 2}, seed, stream(".b"), true), even).mul_(0.1)};
+}
+
+// The start adapter's factors in place of the first ranks.
+void go_on_from(const AdapterModule& from, double its_scale, double scale, Factors& factors) {
+  const int64_t rank = factors.a.size(0), had = from.lora_a.size(0);
+  check(from.lora_a.size(1) == factors.a.size(1) && from.lora_b.size(0) == factors.b.size(0), "lora.start: '",
+        from.module, "' is for a weight [", from.lora_b.size(0), ", ", from.lora_a.size(1),
+        "], the model's is [", factors.b.size(0), ", ", factors.a.size(1),
+        "]; it was trained on another base model");
+  check(had <= rank, "lora.start: '", from.module, "' has rank ", had, ", more than the ", rank,
+        " asked for; raise lora.rank or shrink it with decant soup");
+  factors.a.narrow(0, 0, had).copy_(from.lora_a);
+  factors.b.zero_();  // of the new columns too: they start without effect
+  factors.b.narrow(1, 0, had).copy_(from.lora_b.to(at::kFloat).mul(its_scale / scale));
 }
 
 Parameter trainable(std::string name, const at::Tensor& value, at::ScalarType dtype) {
   return {std::move(name), value.to(dtype), at::zeros(value.sizes(), at::kFloat), true};
 }
 
-double scale_of(const LoraConfig& config) {
-  const auto rank = static_cast<double>(config.rank);
-  return config.alpha / (config.rslora ? std::sqrt(rank) : rank);
+// The number after "layers." of a module's name; -1 when it has none.
+int64_t layer_of(const std::string& module) {
+  const size_t at = module.find("layers.");
+  return at == std::string::npos ? -1 : std::atoll(module.c_str() + at + 7);
+}
+
+// The names that patterns are about: every one must be of use.
+void check_matches(const LoraConfig& config, const std::vector<Linear*>& linears) {
+  const auto any = [&](const auto& test) { return std::any_of(linears.begin(), linears.end(), test); };
+  if (is_pattern(config)) {
+    const AdapterConfig names = config.adapter_config();
+    check(any([&](const Linear* l) { return names.is_target(l->name); }), "lora: the target '",
+          config.targets[0], "' matches no linear of the model, such as '", linears.at(0)->name, "'");
+  } else {
+    for (const auto& target : config.targets)
+      if (!any([&](const Linear* l) { return matches_suffix(target, l->name); }))
+        fail_unmatched(target, linears);
+  }
+  for (const int64_t layer : config.layers)
+    check(any([&](const Linear* l) { return layer_of(l->name) == layer && config.adapts(l->name); }),
+          "lora: 'layers' names the layer ", layer, ", which has no target; the last linear is '",
+          linears.back()->name, "'");
+  const auto useful = [&](const char* key, const std::string& pattern) {
+    check(any([&](const Linear* l) {
+            return config.adapts(l->name) &&
+                   matches_whole("(?:.*\\.)?(?:" + pattern + ")", l->name, concat("lora: '", key, "'"));
+          }),
+          "lora: '", key, "' has '", pattern, "', which matches no module with an adapter");
+  };
+  for (const auto& [pattern, rank] : config.rank_pattern) useful("rank_pattern", pattern);
+  for (const auto& [pattern, alpha] : config.alpha_pattern) useful("alpha_pattern", pattern);
 }
 
 }  // namespace
 
 void LoraConfig::validate(const Place& place) const {
-  check(rank >= 1 && rank <= 4096, place("rank"), ": must lie in 1 .. 4096, found ", rank);
-  check(std::isfinite(alpha) && alpha > 0, place("alpha"), ": must be above 0, found ", alpha);
+  const auto check_rank = [&](const std::string& key, int64_t r) {
+    check(r >= 1 && r <= 4096, place(key), ": must lie in 1 .. 4096, found ", r);
+    check(init != LoraInit::kOrthogonal || r % 2 == 0, place(key),
+          ": must be even with init: orthogonal, found ", r);
+  };
+  const auto check_alpha = [&](const std::string& key, double a) {
+    check(std::isfinite(a) && a > 0, place(key), ": must be above 0, found ", a);
+  };
+  check_rank("rank", rank);
+  check_alpha("alpha", alpha);
+  for (const auto& [pattern, r] : rank_pattern) check_rank("rank_pattern", r);
+  for (const auto& [pattern, a] : alpha_pattern) check_alpha("alpha_pattern", a);
   check(!targets.empty(), place("targets"), ": must name at least one linear");
   std::set<std::string> seen;
   for (const auto& target : targets) {
     check(!target.empty(), place("targets"), ": must not hold an empty name");
     check(seen.insert(target).second, place("targets"), ": holds '", target, "' twice");
+    check(!target.starts_with(kRegex) || targets.size() == 1, place("targets"), ": '", target,
+          "' must be the only entry");
   }
+  if (is_pattern(*this)) matches_whole(targets[0].substr(kRegex.size()), "", place("targets"));
+  for (const auto& [pattern, r] : rank_pattern) matches_whole(pattern, "", place("rank_pattern"));
+  for (const auto& [pattern, a] : alpha_pattern) matches_whole(pattern, "", place("alpha_pattern"));
+  for (const int64_t layer : layers)
+    check(layer >= 0, place("layers"), ": numbers from 0 are expected, found ", layer);
+  check(std::isfinite(b_rate_ratio) && b_rate_ratio > 0, place("b_rate_ratio"), ": must be above 0, found ",
+        b_rate_ratio);
 }
 
-void attach_lora(Decoder& model, const LoraConfig& config) {
+AdapterConfig LoraConfig::adapter_config() const {
+  AdapterConfig config;
+  config.rank = rank;
+  config.alpha = alpha;
+  config.use_rslora = rslora;
+  config.use_dora = dora;
+  if (is_pattern(*this))
+    config.target_pattern = targets[0].substr(kRegex.size());
+  else
+    config.target_modules = targets;
+  std::sort(config.target_modules.begin(), config.target_modules.end());
+  config.rank_pattern = {rank_pattern.begin(), rank_pattern.end()};
+  config.alpha_pattern = {alpha_pattern.begin(), alpha_pattern.end()};
+  return config;
+}
+
+bool LoraConfig::adapts(const std::string& module) const {
+  return adapter_config().is_target(module) &&
+         (layers.empty() || std::find(layers.begin(), layers.end(), layer_of(module)) != layers.end());
+}
+
+void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start) {
   const std::vector<Linear*> linears = model.linears();
-  for (const auto& target : config.targets)
-    if (std::none_of(linears.begin(), linears.end(),
-                     [&](const Linear* l) { return matches(l->name, target); }))
-      fail_unmatched(target, linears);
+  check_matches(config, linears);
   for (const Linear* linear : linears)
     check(linear->terms.empty(), "lora: ", linear->name,
           " has an adapter already; merge or remove it before another is trained");
+  std::map<std::string, const AdapterModule*> from;
+  if (start != nullptr) {
+    check(!start->config.use_dora || config.dora, "lora.start: the adapter is DoRA; set lora.dora: true");
+    for (const auto& module : start->modules) {
+      check(config.adapts(module.module), "lora.start: the adapter has '", module.module,
+            "', which is not among lora.targets and lora.layers");
+      from[module.module] = &module;
+    }
+  }
   freeze(model);
+  const AdapterConfig names = config.adapter_config();
   for (Linear* linear : linears) {
-    if (std::none_of(config.targets.begin(), config.targets.end(),
-                     [&](const std::string& target) { return matches(linear->name, target); }))
-      continue;
-    const int64_t outputs = linear->weight.value.size(0), inputs = linear->weight.value.size(1);
+    if (!config.adapts(linear->name)) continue;
+    const int64_t rank = names.rank_of(linear->name);
+    Factors factors = start_values(linear->name, linear->outputs(), linear->inputs(), rank, config);
     LowRankTerm term;
-    term.lora_a = trainable(
-        linear->name + ".lora_A.weight",
-        start_values(linear->name, config.rank, inputs, static_cast<uint64_t>(config.seed)), model.dtype());
-    term.lora_b = trainable(linear->name + ".lora_B.weight", at::zeros({outputs, config.rank}, at::kFloat),
-                            model.dtype());
-    term.scale = scale_of(config);
+    term.scale = names.scale_of(linear->name);
+    const AdapterModule* module = nullptr;
+    if (const auto found = from.find(linear->name); found != from.end()) {
+      module = found->second;
+      go_on_from(*module, start->config.scale_of(linear->name), term.scale, factors);
+      from.erase(found);
+    }
+    term.lora_a = trainable(linear->name + ".lora_A.weight", factors.a, model.dtype());
+    term.lora_b = trainable(linear->name + ".lora_B.weight", factors.b, model.dtype());
+    if (config.dora) {
+      const at::Tensor norms =
+          module != nullptr && module->magnitude.defined() ? module->magnitude : dora_norm(*linear, term);
+      term.magnitude = trainable(linear->name + ".lora_magnitude_vector.weight", norms.clone(), at::kFloat);
+    }
     linear->terms.push_back(std::move(term));
   }
+  check(from.empty(), "lora.start: the model has no linear layer '", from.empty() ? "" : from.begin()->first,
+        "'");
 }
 
 Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const std::string& base_model,
@@ -108,19 +235,22 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
     return tensor.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
   };
   Adapter adapter;
-  adapter.config.rank = config.rank;
-  adapter.config.alpha = config.alpha;
-  adapter.config.use_rslora = config.rslora;
-  adapter.config.target_modules = config.targets;
-  std::sort(adapter.config.target_modules.begin(), adapter.config.target_modules.end());
+  adapter.config = config.adapter_config();
+  // PEFT knows layers_to_transform beside a list of targets only; the tensors say all in any case.
+  if (!config.layers.empty() && adapter.config.target_pattern.empty())
+    adapter.config.source = Json{{"layers_to_transform", config.layers}};
   adapter.config.base_model = base_model;
   adapter.config.base_sha256 = base_sha256;
+  if (const auto kind = quantization_of(model); kind != Quantization::kNone)
+    adapter.config.base_quantization = to_string(kind);
   const auto add = [&](const Projection& projection) {
     for (const Linear& linear : projection.linears) {
       if (linear.terms.empty()) continue;
       check(linear.terms.size() == 1, "lora: ", linear.name, " has ", linear.terms.size(),
             " adapter terms, one can be saved");
-      adapter.modules.push_back({linear.name, value(linear.terms[0].lora_a), value(linear.terms[0].lora_b)});
+      const LowRankTerm& term = linear.terms[0];
+      adapter.modules.push_back({linear.name, value(term.lora_a), value(term.lora_b),
+                                 term.magnitude.defined() ? value(term.magnitude) : at::Tensor()});
     }
   };
   for (const DecoderLayer& layer : model.layers) {
@@ -128,6 +258,11 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
     add(layer.o);
     add(layer.gate_up);
     add(layer.down);
+  }
+  // A pattern that meant some layers only would mean more to its reader.
+  if (!config.layers.empty() && !adapter.config.target_pattern.empty()) {
+    adapter.config.target_pattern.clear();
+    for (const auto& module : adapter.modules) adapter.config.target_modules.push_back(module.module);
   }
   check(!adapter.modules.empty(), "lora: the model has no adapter to save");
   std::sort(adapter.modules.begin(), adapter.modules.end(),

@@ -11,9 +11,14 @@
 namespace decant {
 
 // Freezes the model and adds a trainable term to every linear that matches a target: A uniform in +-1/sqrt(K)
-// (PEFT's kaiming_uniform with a = sqrt 5), drawn counter-based per module name, B = 0. Error for a target
-// that matches nothing, with the names there are.
-void attach_lora(Decoder& model, const LoraConfig& config);
+// (PEFT's kaiming_uniform with a = sqrt 5), drawn counter-based per module name, B = 0, or as config.init
+// says; a magnitude starts as the norms of W's rows. Error for a target, layer or pattern that matches
+// nothing, with the names there are.
+//
+// `start` (config.start, read by the caller): its modules' factors and magnitudes are gone on from, with B
+// rescaled when the scale differs, so that the function is the same but for rounding.
+// Error when it has a module without a target, a larger rank, or a magnitude where config.dora is not set.
+void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start = nullptr);
 
 // Values of the terms as an Adapter: fp32 masters when `masters` holds them (by parameter name), else the
 // compute copies.

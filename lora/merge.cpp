@@ -14,13 +14,15 @@ namespace {
 double frobenius(const at::Tensor& x) { return x.to(at::kDouble).square().sum().sqrt().item<double>(); }
 
 // Rounds W + delta into `weight` and says what that cost.
-MergeReport::Module merge_module(const std::string& name, at::Tensor& weight, const at::Tensor& lora_a,
-                                 const at::Tensor& lora_b, double scale) {
+MergeReport::Module merge_module(const AdapterModule& module, at::Tensor& weight, double scale) {
   MergeReport::Module report;
-  report.name = name;
+  const std::string& name = report.name = module.module;
   const at::Tensor before = weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  const at::Tensor delta = at::matmul(lora_b.to(at::kFloat), lora_a.to(at::kFloat)).mul_(scale);
-  const at::Tensor exact = merge_weight(weight, lora_a, lora_b, scale);
+  const at::Tensor exact = merge_weight(weight, module.lora_a, module.lora_b, scale, module.magnitude);
+  const at::Tensor delta =
+      module.magnitude.defined()
+          ? exact - before
+          : at::matmul(module.lora_b.to(at::kFloat), module.lora_a.to(at::kFloat)).mul_(scale);
   check(at::isfinite(exact).all().item<bool>(), "merge: ", name,
         ".weight would not be finite; the adapter is broken");
   weight.copy_(exact);
@@ -50,8 +52,7 @@ MergeReport merge_adapter(Decoder& model, const Adapter& adapter) {
   remove_adapter(model);
   MergeReport report;
   for (const AdapterModule& module : adapter.modules)
-    report.modules.push_back(merge_module(module.module, by_name.at(module.module)->weight.value,
-                                          module.lora_a, module.lora_b,
+    report.modules.push_back(merge_module(module, by_name.at(module.module)->weight.value,
                                           adapter.config.scale_of(module.module)));
   return report;
 }

@@ -12,15 +12,16 @@ namespace decant {
 struct MergeReport {
   struct Module {
     std::string name;
-    double delta_norm_ratio = 0;    // |scale B A| / |W|, Frobenius
-    double relative_error = 0;      // |rounded(W') - W'| / |scale B A|: how much of the update rounding lost
+    double delta_norm_ratio = 0;    // |update| / |W|, Frobenius; the update is scale B A, or DoRA's W' - W
+    double relative_error = 0;      // |rounded(W') - W'| / |update|: how much of the update rounding lost
     double unchanged_fraction = 0;  // weights that rounding left as they were although their delta is not 0
     double max_delta = 0, mean_delta = 0;
   };
   std::vector<Module> modules;
 };
 
-// W <- round(W + s B A) for every module, in place; removes terms. Error as apply_adapter.
+// W <- round(W + s B A), or DoRA's m (W + s B A) / |W + s B A|, for every module, in place; removes terms.
+// Error as apply_adapter.
 MergeReport merge_adapter(Decoder& model, const Adapter& adapter);
 std::string merge_report_text(const MergeReport& report);  // a table for people
 

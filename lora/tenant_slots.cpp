@@ -28,11 +28,11 @@ void close_slots(Decoder& model) {
   for (Linear* linear : model.linears()) linear->terms.clear();
 }
 
-void attach_to_slot(Decoder& model, int64_t slot, const LoraConfig& config) {
+void attach_to_slot(Decoder& model, int64_t slot, const LoraConfig& config, const Adapter* start) {
   for (Linear* linear : model.linears())
     TORCH_INTERNAL_ASSERT(!place_of(*linear, slot).lora_a.defined(), "slot ", slot, " is taken");
   const SoleAdapter sole(model, slot);
-  attach_lora(model, config);
+  attach_lora(model, config, start);
 }
 
 void clear_slot(Decoder& model, int64_t slot) {
@@ -46,6 +46,7 @@ std::vector<Parameter*> slot_parameters(Decoder& model, int64_t slot) {
     if (!term.lora_a.defined()) continue;
     all.push_back(&term.lora_a);
     all.push_back(&term.lora_b);
+    if (term.magnitude.defined()) all.push_back(&term.magnitude);
   }
   return all;
 }

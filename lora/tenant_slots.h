@@ -17,7 +17,7 @@ void open_slots(Decoder& model, int64_t slots);
 void close_slots(Decoder& model);
 
 // As attach_lora, into a free place.
-void attach_to_slot(Decoder& model, int64_t slot, const LoraConfig& config);
+void attach_to_slot(Decoder& model, int64_t slot, const LoraConfig& config, const Adapter* start = nullptr);
 void clear_slot(Decoder& model, int64_t slot);
 // The place's trainable parameters, as Decoder::adapter_parameters() lists those of one adapter alone.
 std::vector<Parameter*> slot_parameters(Decoder& model, int64_t slot);

@@ -30,6 +30,7 @@ void check_targets(const LoadedRecipe& loaded) {
                                           "gate_proj", "up_proj", "down_proj"};
   for (const auto& job : adapter_jobs(*loaded.recipe.lora, loaded.recipe.lora->tenants))
     for (const auto& target : job.settings.lora.targets) {
+      if (target.starts_with("regex:")) continue;  // attach_lora says whether it matches
       const std::string last = target.substr(target.rfind('.') + 1);
       check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
             ": no linear of the model is called '", target, "'", did_you_mean("", last, known),

@@ -2,6 +2,8 @@
 // Each adapter is a step of its own, since it depends on its tenant's rows and settings and on nobody else's.
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 
 #include "core/adapter_file.h"
 #include "core/error.h"
@@ -20,10 +22,24 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// The adapter that the job goes on from; empty: none.
+fs::path start_of(const AdapterJob& job, const Chain& chain) {
+  std::string path = job.settings.lora.start;
+  if (path.empty()) return {};
+  constexpr std::string_view kTenant = "{tenant}";
+  for (size_t at = 0; (at = path.find(kTenant, at)) != std::string::npos; at += job.tenant.size())
+    path.replace(at, kTenant.size(), job.tenant);
+  const fs::path folder = chain.loaded.resolve(path);
+  check(fs::exists(folder / "adapter_config.json"), chain.loaded.place("lora.start"),
+        ": there is no adapter in ", folder.string());
+  return folder;
+}
+
 StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& base_digest) {
   StepKey key{
       job.step(), 1, config_key(job.settings.lora) + config_key(job.settings.train) + chain.precision(), {}};
   key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
+  if (const fs::path start = start_of(job, chain); !start.empty()) key.inputs["start"] = digest_path(start);
   if (!job.candidate.empty()) key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
   return key;
 }
@@ -88,13 +104,31 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
     GroupMember m;
     m.name = job.step();
     m.config = job.settings.train;
+    if (job.settings.lora.b_rate_ratio != 1)
+      m.config.optimizer.groups.insert(m.config.optimizer.groups.begin(),
+                                       {".*\\.lora_B\\.weight", job.settings.lora.b_rate_ratio, {}});
     m.folder = chain.run.step_path(job.step());
-    m.batches = [&chain, &job] {
-      return open_batches(chain.shards("train", job.tenant), job.settings.train.batch,
-                          chain.tokenizer_sha256(), chain.template_sha256());
+    const auto slot_of = std::make_shared<int64_t>(0);
+    m.batches = [&chain, &job, &model, slot_of] {
+      const TrainConfig& settings = job.settings.train;
+      auto batches = open_batches(chain.shards("train", job.tenant), settings.batch, chain.tokenizer_sha256(),
+                                  chain.template_sha256(), answers_of(settings));
+      return with_references(std::move(batches), settings, base_as_reference(model),
+                             [&model, slot_of, policy = model_as_policy(model)](const Batch& batch) {
+                               const SoleAdapter sole(model, *slot_of);
+                               return policy(batch);
+                             });
     };
-    m.attach = [&model, &job](int64_t slot) {
-      attach_to_slot(model, slot, job.settings.lora);
+    m.attach = [&model, &job, &chain, &base_sha256, slot_of](int64_t slot) {
+      *slot_of = slot;
+      const fs::path from = start_of(job, chain);
+      std::optional<Adapter> start;
+      if (!from.empty()) {
+        start = read_adapter(from);
+        check(start->config.base_sha256.empty() || start->config.base_sha256 == base_sha256, from.string(),
+              ": was trained on another base than ", job.step(), " trains on");
+      }
+      attach_to_slot(model, slot, job.settings.lora, start ? &*start : nullptr);
       return slot_parameters(model, slot);
     };
     m.finish = [&, folder = m.folder](int64_t slot, const TrainResult& result) {
@@ -115,9 +149,18 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
   const GroupedBase grouped{
       &model, [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
       [&](int64_t slot) { clear_slot(model, slot); }};
+  const TrainConfig& first = open.front().settings.train;
+  for (const AdapterJob& job : open)
+    check(job.settings.train.objective == first.objective &&
+              config_key(job.settings.train.preference) == config_key(first.preference),
+          job.step(), ": 'train.objective' and 'train.preference' differ from those of ", open.front().step(),
+          ": adapters that train together have one objective");
+  const GroupObjective objective = first.objective == ObjectiveKind::kSft
+                                       ? GroupObjective(next_token_losses)
+                                       : each_segment(make_objective(first));
   std::string bad;
   int64_t count = 0;
-  for (const auto& outcome : train_grouped(grouped, members, next_token_losses, together))
+  for (const auto& outcome : train_grouped(grouped, members, objective, together))
     if (!outcome.result) {
       bad += concat("\n  ", outcome.name, ": ", outcome.reason);
       ++count;

@@ -78,6 +78,7 @@ int guarded_main(int argc, char** argv) {
   add_generate(app, action);
   add_score(app, action);
   add_merge(app, action);
+  add_soup(app, action);
   add_verify(app, action);
   add_tokenize(app, action);
   add_render(app, action);

@@ -127,17 +127,24 @@ class Planner {
 
   static int64_t lora_parameters(const ModelConfig& c, const LoraConfig& lora) {
     const int64_t queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
-    int64_t width = 0;
-    for (const auto& target : lora.targets) {
-      const std::string name = target.substr(target.rfind('.') + 1);
-      if (name == "q_proj" || name == "o_proj")
-        width += c.hidden_size + queries;
-      else if (name == "k_proj" || name == "v_proj")
-        width += c.hidden_size + keys;
-      else
-        width += c.hidden_size + c.intermediate_size;
-    }
-    return lora.rank * width * c.num_hidden_layers;
+    const std::pair<const char*, int64_t> linears[] = {{"self_attn.q_proj", queries},
+                                                       {"self_attn.k_proj", keys},
+                                                       {"self_attn.v_proj", keys},
+                                                       {"self_attn.o_proj", queries},
+                                                       {"mlp.gate_proj", c.intermediate_size},
+                                                       {"mlp.up_proj", c.intermediate_size},
+                                                       {"mlp.down_proj", c.intermediate_size}};
+    const AdapterConfig names = lora.adapter_config();
+    int64_t parameters = 0;
+    for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
+      for (const auto& [name, width] : linears) {
+        const std::string module = concat("model.layers.", layer, ".", name);
+        if (!lora.adapts(module)) continue;
+        const bool narrows = module.ends_with("o_proj") || module.ends_with("down_proj");
+        parameters += names.rank_of(module) * (c.hidden_size + width) +
+                      (lora.dora ? (narrows ? c.hidden_size : width) : 0);
+      }
+    return parameters;
   }
 
   double tokens_of(const TrainConfig& t) const {

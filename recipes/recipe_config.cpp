@@ -107,6 +107,20 @@ void check_references(const LoadedRecipe& loaded) {
     check(name != "train" || r.train, loaded.place(key),
           " is '@train', but the recipe has no section 'train'");
   };
+  check(!r.distill || r.distill->train.objective == ObjectiveKind::kSft,
+        loaded.place("distill.train.objective"), " must be sft: a student learns from its teacher");
+  const auto compares = [&](const std::string& key, ObjectiveKind kind) {
+    check(kind == ObjectiveKind::kSft || (r.corpus && r.corpus->preference == Preference::kPairs),
+          loaded.place(key), " compares answers that people judged, which the corpus leaves out: set ",
+          "'corpus.preference: pairs'");
+    check(kind != ObjectiveKind::kSft || !r.corpus || r.corpus->preference == Preference::kChosen,
+          loaded.place(key),
+          " is sft, which learns every answer, and 'corpus.preference: pairs' keeps those that ",
+          "people rejected: set 'corpus.preference: chosen', or an objective that compares them (dpo, orpo, "
+          "kto)");
+  };
+  if (r.train) compares("train.objective", r.train->train.objective);
+  if (r.lora) compares("lora.train.objective", r.lora->train.objective);
   if (r.train) check_one("train.model", r.train->model, {"model", "distill"});
   if (r.lora) check_one("lora.model", r.lora->model, {"model", "distill", "train"});
   if (r.export_) check_one("export.model", r.export_->model, {"model", "distill", "train"});
@@ -121,6 +135,10 @@ void check_references(const LoadedRecipe& loaded) {
   needs_corpus(r.lora.has_value(), "lora");
   needs_corpus(r.evaluate.has_value(), "evaluate");
   if (r.lora && r.export_) {
+    check(!r.lora->lora.dora, loaded.place("lora.dora"),
+          " is true, but vLLM and llama.cpp refuse DoRA adapters, so the export step does too; take out "
+          "'export' ",
+          "and merge them (decant merge), or train with 'lora.dora: false'");
     check(released_model(r) == r.lora->model, loaded.place("export.model"), " is '", released_model(r),
           "', but the adapters are for '", r.lora->model, "': expected the same model");
   }
@@ -167,6 +185,14 @@ void AnswersConfig::validate(const Place& place) const {
   check(answers >= 0, place("answers"), " must be at least 0, found ", answers);
   check(batch_size >= 1 && batch_size <= 4096, place("batch_size"), " must be from 1 to 4096, found ",
         batch_size);
+}
+
+void TrainSection::validate(const Place& place) const {
+  train.validate(place);
+  check(train.objective != ObjectiveKind::kKto, place("objective"),
+        ": kto compares answers to other questions with the base at every step, which a full fine-tune no "
+        "longer "
+        "has; use it in 'lora.train', or dpo or orpo here");
 }
 
 void LoraSection::validate(const Place& place) const {

@@ -111,13 +111,17 @@ struct DistillSection {
 
 struct TrainSection {
   std::string model = "@model";
+  std::vector<std::string> freeze;
   TrainConfig train;
 
   static void visit(auto& c, auto&& field) {
     field("model", c.model, "start: @model, @distill, or the path of a Hugging Face folder");
+    field("freeze", c.freeze,
+          "weights that stay as they are: regular expressions of whole names, such as "
+          "'model\\.layers\\.[0-3]\\..*' or '.*embed_tokens.*'");
     TrainConfig::visit(c.train, field);
   }
-  void validate(const Place& place) const { train.validate(place); }
+  void validate(const Place& place) const;
 };
 
 // What a tenant's adapter is and how it is trained.

@@ -77,6 +77,19 @@ Json training_figures(const TrainResult& result, const fs::path& folder) {
 uint64_t model_bytes(int64_t parameters) { return 2 * static_cast<uint64_t>(parameters) + (1 << 22); }
 uint64_t checkpoint_bytes(int64_t trainable) { return 24 * static_cast<uint64_t>(trainable) + (1 << 22); }
 
+Answers answers_of(const TrainConfig& config) {
+  switch (config.objective) {
+    case ObjectiveKind::kSft:
+      break;
+    case ObjectiveKind::kDpo:
+    case ObjectiveKind::kOrpo:
+      return Answers::kPairs;
+    case ObjectiveKind::kKto:
+      return Answers::kJudged;
+  }
+  return Answers::kLearned;
+}
+
 void train_steps(Chain& chain) {
   const TrainSection& section = *chain.recipe.train;
   const StepKey rows{"train/rows", 1, "", {{"corpus", chain.digest_of_step("corpus")}}};
@@ -91,10 +104,17 @@ void train_steps(Chain& chain) {
       "train", key, model_bytes(parameters) + checkpoint_bytes(parameters), [&](const fs::path& folder) {
         Decoder model = load_model(start, chain.dtype);
         make_trainable(model);
-        const auto batches = open_batches(chain.run.step_path("train/rows") / "rows", section.train.batch,
-                                          chain.tokenizer_sha256(), chain.template_sha256());
-        const TrainResult result =
-            train(model, model.parameters(), batches, next_token_loss, section.train, folder);
+        freeze_matching(model, section.freeze, chain.loaded.place("train.freeze"));
+        auto batches =
+            open_batches(chain.run.step_path("train/rows") / "rows", section.train.batch,
+                         chain.tokenizer_sha256(), chain.template_sha256(), answers_of(section.train));
+        if (section.train.objective == ObjectiveKind::kDpo)
+          batches = with_references(batches, section.train,
+                                    stored_reference(model, batches, folder / "reference.safetensors"), {});
+        else
+          batches = with_references(batches, section.train, {}, {});
+        const TrainResult result = train(model, trainable_parameters(model), batches,
+                                         make_objective(section.train), section.train, folder);
         save_model(model, folder / "model", chain.dtype);
         copy_tokenizer_files(start, folder / "model");
         return training_figures(result, folder);

@@ -9,7 +9,7 @@
 #include "data_pipeline/conversation.h"
 #include "data_pipeline/shard.h"
 #include "recipes/chain.h"
-#include "train/trainer.h"
+#include "train/preference.h"
 
 namespace decant {
 
@@ -22,6 +22,9 @@ std::vector<ShardDocument> shard_documents(const std::filesystem::path& folder);
 // Packs the corpus's training documents of all tenants, and `more` before them, into one folder of rows.
 Json write_rows(const Chain& chain, std::vector<ShardDocument> more, bool with_corpus,
                 const std::filesystem::path& folder);
+
+// What a training's objective does with the answers of its rows.
+Answers answers_of(const TrainConfig& config);
 
 // Text of a model, with U+FFFD for bytes that are not UTF-8: a token may hold half a character.
 std::string utf8_text(const std::string& text);

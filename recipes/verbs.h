@@ -26,6 +26,7 @@ void add_erase(CLI::App& app, Action& action);     // erase
 void add_generate(CLI::App& app, Action& action);  // generate, chat
 void add_score(CLI::App& app, Action& action);     // score
 void add_merge(CLI::App& app, Action& action);     // merge, import
+void add_soup(CLI::App& app, Action& action);      // soup
 void add_verify(CLI::App& app, Action& action);    // verify
 void add_tokenize(CLI::App& app, Action& action);  // tokenize
 void add_render(CLI::App& app, Action& action);    // render

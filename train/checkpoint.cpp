@@ -155,10 +155,10 @@ void check_same_training(const CheckpointState& saved, const CheckpointState& no
            now.parameters.substr(0, 12));
 }
 
-uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters) {
+uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average) {
   uint64_t elements = 0;
   for (const Parameter* p : parameters) elements += static_cast<uint64_t>(p->value.numel());
-  return elements * 12 + (uint64_t{1} << 20) + 512 * parameters.size();
+  return elements * (average ? 16 : 12) + (uint64_t{1} << 20) + 512 * parameters.size();
 }
 
 }  // namespace decant

@@ -34,6 +34,6 @@ void check_same_training(const CheckpointState& saved, const CheckpointState& no
                          const std::filesystem::path& where);
 
 // Bytes that save_checkpoint needs free, with the one before it still there.
-uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters);
+uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average);
 
 }  // namespace decant

@@ -269,15 +269,20 @@ Batch join_batches(const std::vector<const Batch*>& batches) {
   TORCH_INTERNAL_ASSERT(!batches.empty());
   std::vector<at::Tensor> tokens, positions, weights;
   std::vector<int32_t> starts = {0};
+  Batch joined;
   for (const Batch* batch : batches) {
     tokens.push_back(batch->tokens);
     positions.push_back(batch->positions);
     weights.push_back(batch->loss_weight);
     const auto* from = batch->document_starts.const_data_ptr<int32_t>();
     const int32_t offset = starts.back();
+    for (EmbeddingNoise noise : batch->noise) {
+      noise.begin += offset;
+      noise.end += offset;
+      joined.noise.push_back(noise);
+    }
     for (int64_t i = 1; i < batch->document_starts.numel(); ++i) starts.push_back(offset + from[i]);
   }
-  Batch joined;
   joined.tokens = at::cat(tokens);
   joined.positions = at::cat(positions);
   joined.loss_weight = at::cat(weights);

@@ -16,6 +16,8 @@ void TrainConfig::validate(const Place& place) const {
   check(steps >= 0, place("steps"), ": must not be negative, found ", steps);
   check(steps > 0 || (std::isfinite(epochs) && epochs > 0), place("epochs"),
         ": must be above 0 when steps is 0, found ", epochs);
+  check(std::isfinite(noise_alpha) && noise_alpha >= 0, place("noise_alpha"),
+        ": must not be negative, found ", noise_alpha);
   check(checkpoint_every >= 0, place("checkpoint_every"), ": must not be negative, found ", checkpoint_every);
   check(log_every >= 1, place("log_every"), ": must be at least 1, found ", log_every);
   check(!schedule.warmup_steps || steps == 0 || *schedule.warmup_steps <= steps, place("schedule"),

@@ -7,6 +7,7 @@
 
 #include "core/hash.h"
 #include "core/kernels/adamw.h"
+#include "core/name_pattern.h"
 #include "core/random.h"
 
 namespace decant {
@@ -21,11 +22,23 @@ void OptimizerConfig::validate(const Place& place) const {
         ": must not be negative, found ", weight_decay);
   check(std::isfinite(max_gradient_norm) && max_gradient_norm >= 0, place("max_gradient_norm"),
         ": must not be negative, found ", max_gradient_norm);
+  check(average_decay >= 0 && average_decay < 1, place("average_decay"),
+        ": must be at least 0 and below 1, found ", average_decay);
+}
+
+void ParameterGroup::validate(const Place& place) const {
+  check(!parameters.empty(), place("parameters"), " is missing: such as '.*embed_tokens.*'");
+  matches_whole(parameters, "", place("parameters"));
+  check(std::isfinite(rate_ratio) && rate_ratio >= 0, place("rate_ratio"), ": must not be negative, found ",
+        rate_ratio);
+  check(!weight_decay || (std::isfinite(*weight_decay) && *weight_decay >= 0), place("weight_decay"),
+        ": must not be negative, found ", weight_decay.value_or(0));
 }
 
 Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config)
     : parameters_(std::move(parameters)), config_(config) {
   std::set<std::string> names;
+  std::vector<bool> used(config_.groups.size());
   for (const Parameter* p : parameters_) {
     check(names.insert(p->name).second, "optimizer: the parameter '", p->name, "' stands twice");
     check(p->trainable && p->grad.defined(), "optimizer: the parameter '", p->name, "' is not trainable");
@@ -37,9 +50,22 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& 
       slot.master = p->value.to(at::kFloat);
     slot.m = at::zeros(p->value.sizes(), at::kFloat);
     slot.v = at::zeros(p->value.sizes(), at::kFloat);
-    slot.decays = p->value.dim() > 1;
+    if (averages()) slot.average = slot.master.to(at::kFloat, false, true);
+    slot.weight_decay = p->value.dim() > 1 ? config_.weight_decay : 0;
+    for (size_t g = 0; g < config_.groups.size(); ++g) {
+      const ParameterGroup& group = config_.groups[g];
+      if (!matches_whole(group.parameters, p->name, "optimizer.groups")) continue;
+      slot.rate_ratio = group.rate_ratio;
+      if (group.weight_decay) slot.weight_decay = *group.weight_decay;
+      used[g] = true;
+      break;
+    }
     slots_.push_back(std::move(slot));
   }
+  for (size_t g = 0; g < used.size(); ++g)
+    check(used[g], "optimizer.groups: '", config_.groups[g].parameters,
+          "' matches no parameter that trains (or those before it take them all); there is '",
+          parameters_.empty() ? "" : parameters_[0]->name, "'");
 }
 
 double Optimizer::gradient_norm() const {
@@ -55,7 +81,8 @@ void Optimizer::step(double learning_rate, double norm) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& p = *parameters_[i];
     Slot& slot = slots_[i];
-    adamw_step.weight_decay = slot.decays ? config_.weight_decay : 0;
+    adamw_step.weight_decay = slot.weight_decay;
+    adamw_step.learning_rate = learning_rate * slot.rate_ratio;
     if (slot.master.scalar_type() == at::kBFloat16) {
       const uint64_t index = xxh3_64(p.name, static_cast<uint64_t>(step_)) >> 8;
       adamw_stochastic(slot.master, slot.m, slot.v, p.grad, adamw_step, static_cast<uint64_t>(config_.seed),
@@ -63,6 +90,7 @@ void Optimizer::step(double learning_rate, double norm) {
     } else {
       adamw(slot.master, slot.m, slot.v, p.grad, p.value, adamw_step);
     }
+    if (slot.average.defined()) slot.average.lerp_(slot.master.to(at::kFloat), 1 - config_.average_decay);
   }
 }
 
@@ -79,6 +107,7 @@ NamedTensors Optimizer::state() const {
     tensors.emplace_back("master." + name, slots_[i].master);
     tensors.emplace_back("m." + name, slots_[i].m);
     tensors.emplace_back("v." + name, slots_[i].v);
+    if (slots_[i].average.defined()) tensors.emplace_back("average." + name, slots_[i].average);
   }
   return tensors;
 }
@@ -86,9 +115,10 @@ NamedTensors Optimizer::state() const {
 void Optimizer::load_state(const TensorFile& file, int64_t steps_done) {
   const std::string where = file.files().at(0).string();
   const auto names = file.names();
-  check(names.size() == 3 * parameters_.size(), where, ": holds ", names.size(), " tensors, expected ",
-        3 * parameters_.size(), " (master, m and v of each of ", parameters_.size(), " parameters)");
   NamedTensors now = state();
+  check(names.size() == now.size(), where, ": holds ", names.size(), " tensors, expected ", now.size(),
+        " (master, m", averages() ? ", v and average" : " and v", " of each of ", parameters_.size(),
+        " parameters)");
   // All is checked before anything is changed.
   for (const auto& [name, tensor] : now) {
     check(file.contains(name), where, ": the tensor '", name, "' is missing");
@@ -102,6 +132,14 @@ void Optimizer::load_state(const TensorFile& file, int64_t steps_done) {
   for (size_t i = 0; i < parameters_.size(); ++i)
     if (!slots_[i].master.is_same(parameters_[i]->value)) parameters_[i]->value.copy_(slots_[i].master);
   step_ = steps_done;
+}
+
+void Optimizer::end_with_average() {
+  if (!averages()) return;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    slots_[i].master.copy_(slots_[i].average);
+    if (!slots_[i].master.is_same(parameters_[i]->value)) parameters_[i]->value.copy_(slots_[i].average);
+  }
 }
 
 const at::Tensor& Optimizer::master(size_t index) const { return slots_.at(index).master; }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,27 @@ struct EnumNames<Masters> {
                                                                {Masters::kStochastic, "stochastic_bf16"}};
 };
 
+// Parameters that train otherwise than the rest.
+struct ParameterGroup {
+  std::string parameters;
+  double rate_ratio = 1;
+  std::optional<double> weight_decay;
+
+  static void visit(auto& c, auto&& field) {
+    field("parameters", c.parameters, "regular expression that matches whole names of parameters");
+    field("rate_ratio", c.rate_ratio, "their learning rate over that of the rest");
+    field("weight_decay", c.weight_decay, "theirs, norms and biases included; without it the rest's");
+  }
+  void validate(const Place& place) const;
+};
+
 struct OptimizerConfig {
   double learning_rate = 2e-4;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0;
   double max_gradient_norm = 1.0;
   Masters masters = Masters::kFp32;
+  std::vector<ParameterGroup> groups;
+  double average_decay = 0;
   int64_t seed = 0;
 
   static void visit(auto& c, auto&& field) {
@@ -37,6 +54,12 @@ struct OptimizerConfig {
           "gradients are scaled down to this norm; 0 for no clipping");
     field("masters", c.masters,
           "fp32, or stochastic_bf16: bf16 weights with stochastic rounding, less memory");
+    field("groups", c.groups,
+          "parameters with a rate or a weight decay of their own; the first that matches holds");
+    field("average_decay", c.average_decay,
+          "keep an exponential moving average of the weights with this decay a step (such as 0.99) and end "
+          "with "
+          "it; 0: end with the last weights");
     field("seed", c.seed, "of the stochastic rounding");
   }
   void validate(const Place& place) const;
@@ -53,7 +76,8 @@ class Optimizer {
   // The same with the norm computed here; returns it as it was before clipping.
   double step(double learning_rate);
   int64_t steps_done() const { return step_; }
-  // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>").
+  // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>"; "average.<name>" when
+  // an average is kept).
   NamedTensors state() const;
   // Puts a saved state into the masters and the parameters' values. Error when names, shapes or dtypes
   // differ.
@@ -61,11 +85,15 @@ class Optimizer {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   // What the optimizer trains: the value itself for fp32 and stochastic_bf16, else its fp32 master.
   const at::Tensor& master(size_t index) const;
+  bool averages() const { return config_.average_decay > 0; }
+  // Puts the average into masters and values, for good: after the last step. Nothing without an average.
+  void end_with_average();
 
  private:
   struct Slot {
     at::Tensor master, m, v;
-    bool decays = true;
+    at::Tensor average;  // fp32; undefined when none is kept
+    double rate_ratio = 1, weight_decay = 0;
   };
   std::vector<Parameter*> parameters_;
   OptimizerConfig config_;

@@ -14,6 +14,7 @@
 #include "core/model/decoder.h"
 #include "data_pipeline/batch_source.h"
 #include "train/optimizer.h"
+#include "train/preference_config.h"
 #include "train/schedule.h"
 
 namespace decant {
@@ -32,21 +33,32 @@ ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Te
                                 bool gradients);
 
 struct TrainConfig {
+  ObjectiveKind objective = ObjectiveKind::kSft;
+  PreferenceConfig preference;
   int64_t steps = 0;
   double epochs = 1;
   BatchConfig batch;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
+  double noise_alpha = 0;
   bool checkpoint_activations = false;
   int64_t checkpoint_every = 50;
   int64_t log_every = 1;
 
   static void visit(auto& c, auto&& field) {
+    field("objective", c.objective,
+          "sft: the corpus as it is; dpo, orpo: pairs of a chosen and a rejected answer; kto: answers judged "
+          "alone (corpus.preference: pairs)");
+    field("preference", c.preference, "what dpo, orpo and kto can be told");
     field("steps", c.steps, "optimizer steps; 0 takes epochs instead");
     field("epochs", c.epochs, "passes over the corpus when steps is 0");
     field("batch", c.batch, "how packed rows become steps");
     field("optimizer", c.optimizer, "AdamW");
     field("schedule", c.schedule, "learning rate over the steps");
+    field(
+        "noise_alpha", c.noise_alpha,
+        "noise on the embeddings of each document, uniform in +-alpha / sqrt(length * width) (NEFTune; 5 is "
+        "usual); drawn from batch.seed; 0: none");
     field("checkpoint_activations", c.checkpoint_activations,
           "keep layer inputs only and run each layer again in backward");
     field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none",

@@ -73,7 +73,8 @@ TrainingRun::TrainingRun(std::string title, std::vector<Parameter*> parameters, 
       timing_(folder_ / "timing.jsonl"),
       events_(folder_ / kEventFileName, state_.event_bytes),
       saved_step_(state_.step) {
-  if (config_.checkpoint_every > 0 && !finished()) check_free_disk(folder_, checkpoint_bytes(parameters_));
+  if (config_.checkpoint_every > 0 && !finished())
+    check_free_disk(folder_, checkpoint_bytes(parameters_, optimizer_.averages()));
 }
 
 void TrainingRun::begin_step() {
@@ -82,7 +83,10 @@ void TrainingRun::begin_step() {
   loss_ = weight_ = 0;
   tokens_ = 0;
   parts_.clear();
-  for (const Batch& batch : micro_batches_) {
+  for (Batch& batch : micro_batches_) {
+    if (config_.noise_alpha > 0)
+      batch.noise = {{0, batch.size(), config_.noise_alpha, static_cast<uint64_t>(config_.batch.seed),
+                      state_.step, tokens_}};
     weight_ += batch.total_weight();
     tokens_ += batch.size();
   }
@@ -154,7 +158,8 @@ void TrainingRun::save() {
   saved_step_ = state_.step;
 }
 
-TrainResult TrainingRun::result() const {
+TrainResult TrainingRun::result() {
+  optimizer_.end_with_average();
   TrainResult result;
   result.steps = state_.step;
   result.tokens = state_.tokens;

@@ -49,7 +49,8 @@ class TrainingRun {
   void end_step(const Decoder& model);
 
   void save();  // a checkpoint of the steps done, unless there is one
-  TrainResult result() const;
+  // After the last step: the average takes the weights' place when one is kept.
+  TrainResult result();
 
  private:
   void write_metrics(double loss, double norm, double rate);

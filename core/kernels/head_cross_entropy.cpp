@@ -14,8 +14,8 @@
 namespace decant {
 namespace {
 
-// Rows with weight > 0, in order.
-at::Tensor weighted_rows(const at::Tensor& weights) { return at::nonzero(weights > 0).flatten(); }
+// Rows with a weight other than 0, in order.
+at::Tensor weighted_rows(const at::Tensor& weights) { return at::nonzero(weights != 0).flatten(); }
 
 // Calls visit(rows [n], their hidden states [n, D]) in chunks of kHeadChunk.
 template <class Visit>

@@ -24,7 +24,8 @@ struct HeadLoss {
 };
 
 // hidden [T, D]; head.value [V, D]; targets [T] int64 (ignored where weight is 0); weights [T] fp32. Rows
-// with weight 0 cost nothing. With `gradients`, d_hidden is filled and, if head.trainable, head.grad += d(sum
+// with weight 0 cost nothing; weights may be negative (answers to unlearn). With `gradients`, d_hidden is
+// filled and, if head.trainable, head.grad += d(sum
 // * scale)/d head.
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
                             const at::Tensor& weights, double scale, bool gradients);
@@ -43,7 +44,7 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
 
 // The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their
 // fp32 logits [n, V], and returns the chunk's loss sum after overwriting the logits with d sum / d logits
-// (when `gradients`). Rows are those with weight > 0, in order, in chunks of kHeadChunk.
+// (when `gradients`). Rows are those with a weight other than 0, in order, in chunks of kHeadChunk.
 using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logits, bool gradients)>;
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
                    bool gradients, const ChunkLoss& chunk_loss);

@@ -67,6 +67,22 @@ at::Tensor swiglu_backward(const at::Tensor& dh, const at::Tensor& gate_up) {
   return at::cat({d_gate, d * silu}, 1).to(gate_up.scalar_type());
 }
 
+at::Tensor dequantize(const QuantizedWeight& w, at::ScalarType dtype) {
+  const int64_t count = w.outputs * w.inputs;
+  if (w.kind == Quantization::kInt8)
+    return (w.codes.to(at::kFloat) * (w.absmax * (1.0f / 127.0f)).unsqueeze(1)).to(dtype);
+  at::Tensor absmax = w.absmax;
+  if (w.kind == Quantization::kNf4Dq) {
+    const auto nested = w.nested_absmax.repeat_interleave(256).narrow(0, 0, absmax.numel());
+    absmax = w.nested_map.index_select(0, absmax.to(at::kLong)) * nested + w.offset;
+  }
+  const auto codes = at::stack({w.codes.bitwise_right_shift(4), w.codes.bitwise_and(15)}, 1).flatten();
+  const auto levels = nf4_levels().index_select(0, codes.narrow(0, 0, count).to(at::kLong));
+  return (levels * absmax.repeat_interleave(w.block).narrow(0, 0, count))
+      .to(dtype)
+      .view({w.outputs, w.inputs});
+}
+
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
   const auto z = wide(logits);
   return at::logsumexp(z, {1}) - z.gather(1, targets.unsqueeze(1)).squeeze(1);
@@ -106,11 +122,27 @@ void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, con
 
 double sum_of_squares(const at::Tensor& x) { return x.to(at::kDouble).square().sum().item<double>(); }
 
+namespace {
+
+// The weight itself (autograd goes through it), or its dequantised values.
+at::Tensor weight_of(const Linear& one, const at::Tensor& x) {
+  return one.quantized.defined() ? plain::dequantize(one.quantized, x.scalar_type()) : one.weight.value;
+}
+
+at::Tensor fused_weight(const Projection& projection, const at::Tensor& x) {
+  if (!projection.quantized()) return projection.weight;
+  std::vector<at::Tensor> parts;
+  for (const auto& one : projection.linears) parts.push_back(weight_of(one, x));
+  return at::cat(parts, 0);
+}
+
+}  // namespace
+
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved) {
-  if (saved != nullptr) *saved = {x, {}};
+  if (saved != nullptr) *saved = {x, {}, {}};
   std::vector<at::Tensor> outputs;
   for (const auto& one : projection.linears) {
-    auto y = plain::linear(x, one.weight.value, one.bias.value);
+    auto y = plain::linear(x, weight_of(one, x), one.bias.value);
     for (const auto& term : one.terms) {
       if (!term.takes_part(x.size(0))) {
         if (saved != nullptr) saved->s.emplace_back();
@@ -119,26 +151,67 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, x.size(0)});
       const auto s = plain::linear(x.slice(0, begin, end), term.lora_a.value, {});
       const auto delta = plain::linear(s, term.lora_b.value, {}) * term.scale;
-      y = at::cat({y.slice(0, 0, begin), y.slice(0, begin, end) + delta, y.slice(0, end)}, 0);
+      auto inside = y.slice(0, begin, end) + delta;
       if (saved != nullptr) saved->s.push_back(s);
+      if (term.magnitude.defined()) {
+        const auto bias = one.bias.defined() ? wide(one.bias.value) : at::zeros({1}, wide(x).options());
+        const auto norm = term.gain.defined() ? at::Tensor() : dora_norm(one, term).detach();
+        const auto gain = term.gain.defined() ? term.gain : term.magnitude.value / norm;
+        const auto z = wide(inside) - bias;
+        if (saved != nullptr) {
+          saved->scaled.resize(saved->s.size());
+          saved->scaled.back() = {z.to(x.scalar_type()), gain, norm};
+        }
+        inside = (z * gain + bias).to(x.scalar_type());
+      }
+      y = at::cat({y.slice(0, 0, begin), inside, y.slice(0, end)}, 0);
     }
     outputs.push_back(y);
   }
   return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 1);
 }
 
-at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
-                            bool need_dx) {
-  at::Tensor dx;
-  if (need_dx) dx = wide(linear_input_grad(dy, projection.weight));
+namespace {
+
+// As scaled_gradient() of projection.cpp.
+at::Tensor scaled_gradient(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved) {
+  if (saved.scaled.empty()) return dy;
+  auto scaled = dy.clone();
   int64_t column = 0;
   size_t at_term = 0;
   for (auto& one : projection.linears) {
-    const auto width = one.weight.value.size(0);
-    const auto dyi = dy.narrow(1, column, width);
+    const auto width = one.outputs();
+    for (auto& term : one.terms) {
+      const size_t i = at_term++;
+      if (!term.magnitude.defined() || !term.takes_part(dy.size(0))) continue;
+      const auto& kept = saved.scaled.at(i);
+      const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, dy.size(0)});
+      auto rows = scaled.slice(0, begin, end).narrow(1, column, width);
+      const auto dyi = wide(rows);
+      if (term.magnitude.trainable) term.magnitude.grad.add_((dyi * wide(kept.z)).sum(0) / kept.norm);
+      rows.copy_(dyi * kept.gain);
+    }
     column += width;
+  }
+  return scaled;
+}
+
+}  // namespace
+
+at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, const ProjectionSaved& saved,
+                            bool need_dx) {
+  const auto dy = scaled_gradient(dy_out, projection, saved);
+  at::Tensor dx;
+  if (need_dx) dx = wide(linear_input_grad(dy, fused_weight(projection, dy)));
+  int64_t column = 0;
+  size_t at_term = 0;
+  for (auto& one : projection.linears) {
+    const auto width = one.outputs();
+    const auto dyi = dy.narrow(1, column, width);
     if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
-    if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
+    if (one.bias.defined() && one.bias.trainable)
+      add_bias_grad(one.bias.grad, dy_out.narrow(1, column, width));
+    column += width;
     for (auto& term : one.terms) {
       const auto& s = saved.s.at(at_term++);
       if (!term.takes_part(saved.x.size(0))) continue;

@@ -13,6 +13,7 @@
 #include "core/kernels/adamw.h"
 #include "core/kernels/attention.h"
 #include "core/kernels/projection.h"
+#include "core/kernels/quantized_weight.h"
 #include "core/kernels/rms_norm.h"
 #include "core/kernels/rope.h"
 
@@ -48,6 +49,9 @@ at::Tensor attention_cached(const at::Tensor& q, const at::Tensor& cache_k, cons
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved);
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx);
+
+// Differentiable in nothing: the values of a frozen weight, rounded once to `dtype`.
+at::Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype);
 
 // -log p(target) per row of logits [n, V]: wide [n].
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets);

@@ -5,38 +5,55 @@
 
 #include "core/error.h"
 #include "core/kernels/plain.h"
+#include "core/kernels/quantized_gemm.h"
 #include "core/kernels/tensor_rows.h"
 #include "core/kernels/tile.h"
 
 namespace decant {
 
-int64_t Projection::outputs() const { return weight.size(0); }
-int64_t Projection::inputs() const { return weight.size(1); }
+int64_t Projection::outputs() const {
+  int64_t sum = 0;
+  for (const auto& one : linears) sum += one.outputs();
+  return sum;
+}
+int64_t Projection::inputs() const { return linears.at(0).inputs(); }
+
+at::Tensor Linear::weight_values(at::ScalarType dtype) const {
+  return quantized.defined() ? dequantize(quantized, dtype) : weight.value.to(dtype);
+}
+
+void quantize_linear(Linear& linear, Quantization kind) {
+  check(!linear.weight.trainable, linear.name, ".weight: trains, so it cannot be quantized");
+  linear.quantized = quantize_weight(linear.weight.value, kind);
+  linear.weight.value.reset();
+}
 
 Projection make_projection(std::vector<Linear> linears) {
   TORCH_INTERNAL_ASSERT(!linears.empty());
   Projection projection;
-  const auto inputs = linears[0].weight.value.size(1);
-  const auto dtype = linears[0].weight.value.scalar_type();
-  const bool biased = linears[0].bias.defined();
+  const auto& first = linears[0];
+  const bool biased = first.bias.defined(), quantized = first.quantized.defined();
   std::vector<at::Tensor> weights, biases;
   for (const auto& one : linears) {
-    check(one.weight.value.dim() == 2 && one.weight.value.size(1) == inputs, one.name, ".weight: expected ",
-          inputs, " inputs as in ", linears[0].name, ".weight");
-    check(one.weight.value.scalar_type() == dtype, one.name, ".weight: expected the dtype of ",
-          linears[0].name, ".weight");
-    check(one.bias.defined() == biased, one.name, ".bias: expected one exactly where ", linears[0].name,
+    check(one.quantized.defined() == quantized, one.name, ".weight: expected it quantized exactly where ",
+          first.name, ".weight is");
+    check(quantized || one.weight.value.dim() == 2, one.name, ".weight: expected two dimensions");
+    check(one.inputs() == first.inputs(), one.name, ".weight: expected ", first.inputs(), " inputs as in ",
+          first.name, ".weight, found ", one.inputs());
+    check(quantized || one.weight.value.scalar_type() == first.weight.value.scalar_type(), one.name,
+          ".weight: expected the dtype of ", first.name, ".weight");
+    check(one.bias.defined() == biased, one.name, ".bias: expected one exactly where ", first.name,
           " has one");
     weights.push_back(one.weight.value);
     if (biased) biases.push_back(one.bias.value);
   }
   // One linear keeps its own storage.
-  projection.weight = linears.size() == 1 ? weights[0].contiguous() : at::cat(weights, 0);
+  if (!quantized) projection.weight = linears.size() == 1 ? weights[0].contiguous() : at::cat(weights, 0);
   if (biased) projection.bias = linears.size() == 1 ? biases[0].contiguous() : at::cat(biases, 0);
   int64_t row = 0;
   for (auto& one : linears) {
-    const auto outputs = one.weight.value.size(0);
-    one.weight.value = projection.weight.narrow(0, row, outputs);
+    const auto outputs = one.outputs();
+    if (!quantized) one.weight.value = projection.weight.narrow(0, row, outputs);
     if (biased) one.bias.value = projection.bias.narrow(0, row, outputs);
     row += outputs;
   }
@@ -45,6 +62,12 @@ Projection make_projection(std::vector<Linear> linears) {
 }
 
 namespace {
+
+StackedWeights stacked(const Projection& projection) {
+  StackedWeights weights;
+  for (const auto& one : projection.linears) weights.push_back(&one.quantized);
+  return weights;
+}
 
 // Terms of one segment, whose A are multiplied as one.
 struct TermGroup {
@@ -63,7 +86,7 @@ std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows) {
   size_t saved = 0;
   for (size_t i = 0; i < projection.linears.size(); ++i) {
     const auto& one = projection.linears[i];
-    const auto outputs = one.weight.value.size(0);
+    const auto outputs = one.outputs();
     for (size_t t = 0; t < one.terms.size(); ++t) {
       const auto [begin, end] = one.terms[t].segment.value_or(std::pair<int64_t, int64_t>{0, rows});
       if (!one.terms[t].takes_part(rows)) {
@@ -134,16 +157,71 @@ void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b
   });
 }
 
+// y [rows, N] = z + b -> g z + b.
+void apply_magnitude(at::Tensor y, const Linear& linear, const LowRankTerm& term,
+                     ProjectionSaved::Scaled* saved) {
+  at::Tensor norm;
+  if (!term.gain.defined()) norm = dora_norm(linear, term);
+  const auto gain = term.gain.defined() ? term.gain : term.magnitude.value / norm;
+  auto z = plain::wide(y);
+  if (linear.bias.defined()) z = z - plain::wide(linear.bias.value);
+  if (saved != nullptr) *saved = {z.to(y.scalar_type(), false, true), gain, norm};
+  z = z * gain;
+  if (linear.bias.defined()) z.add_(plain::wide(linear.bias.value));
+  y.copy_(z);
+}
+
+// dy with the rows of terms that have a magnitude multiplied by their gains; adds to the magnitudes'
+// gradients.
+at::Tensor scaled_gradient(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+                           const std::vector<TermGroup>& groups) {
+  if (saved.scaled.empty()) return dy;
+  auto scaled = dy.clone();
+  for (const auto& group : groups)
+    for (const auto& m : group.members) {
+      auto& magnitude = projection.linears[m.linear].terms[m.term].magnitude;
+      if (!magnitude.defined()) continue;
+      const auto& kept = saved.scaled.at(m.saved);
+      auto rows = scaled.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs);
+      const auto dyi = plain::wide(rows);
+      if (magnitude.trainable) magnitude.grad.add_((dyi * plain::wide(kept.z)).sum(0) / kept.norm);
+      rows.copy_(dyi * kept.gain);
+    }
+  return scaled;
+}
+
 }  // namespace
+
+at::Tensor dora_norm(const Linear& linear, const LowRankTerm& term) {
+  constexpr int64_t kRows = 1024;  // of W in fp32 at one time
+  const auto a = plain::wide(term.lora_a.value), b = plain::wide(term.lora_b.value);
+  const auto weight = linear.quantized.defined() ? linear.weight_values(at::kFloat) : linear.weight.value;
+  std::vector<at::Tensor> norms;
+  for (int64_t row = 0; row < weight.size(0); row += kRows) {
+    const auto rows = std::min(kRows, weight.size(0) - row);
+    norms.push_back(
+        at::addmm(plain::wide(weight.narrow(0, row, rows)), b.narrow(0, row, rows), a, 1, term.scale)
+            .square_()
+            .sum(1)
+            .sqrt_());
+  }
+  return norms.size() == 1 ? norms[0] : at::cat(norms);
+}
+
+void fix_gain(const Linear& linear, LowRankTerm& term) {
+  TORCH_INTERNAL_ASSERT(!term.magnitude.trainable && !term.lora_a.trainable && !term.lora_b.trainable);
+  term.gain = term.magnitude.value / dora_norm(linear, term);
+}
 
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel) {
   if (use_plain_kernels(x)) return plain::project(x, projection, saved);
-  auto y = decant::linear(x, projection.weight, projection.bias, panel);
+  auto y = projection.quantized() ? decant::linear(x, stacked(projection), projection.bias, panel)
+                                  : decant::linear(x, projection.weight, projection.bias, panel);
   const auto groups = term_groups(projection, x.size(0));
   if (saved != nullptr) {
     size_t terms = 0;
     for (const auto& one : projection.linears) terms += one.terms.size();
-    *saved = {x, std::vector<at::Tensor>(terms)};
+    *saved = {x, std::vector<at::Tensor>(terms), {}};
   }
   for (const auto& group : groups) {
     const auto s = decant::linear(x.slice(0, group.begin, group.end), group.a, {}, panel);
@@ -153,25 +231,37 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
       add_low_rank(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), own, term.lora_b.value,
                    true, term.scale);
       if (saved != nullptr) saved->s[m.saved] = own;
+      if (!term.magnitude.defined()) continue;
+      const Linear& linear = projection.linears[m.linear];
+      ProjectionSaved::Scaled* keep = nullptr;
+      if (saved != nullptr) {
+        saved->scaled.resize(saved->s.size());
+        keep = &saved->scaled[m.saved];
+      }
+      apply_magnitude(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), linear, term, keep);
     }
   }
   return y;
 }
 
-at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
+at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx) {
-  if (use_plain_kernels(dy)) return plain::project_backward(dy, projection, saved, need_dx);
+  if (use_plain_kernels(dy_out)) return plain::project_backward(dy_out, projection, saved, need_dx);
+  const auto groups = term_groups(projection, dy_out.size(0));
+  const auto dy = scaled_gradient(dy_out, projection, saved, groups);
   at::Tensor dx;
-  if (need_dx) dx = linear_input_grad(dy, projection.weight);
+  if (need_dx)
+    dx = projection.quantized() ? linear_input_grad(dy, stacked(projection))
+                                : linear_input_grad(dy, projection.weight);
   int64_t column = 0;
   for (auto& one : projection.linears) {
-    const auto outputs = one.weight.value.size(0);
-    const auto dyi = dy.narrow(1, column, outputs);
+    const auto outputs = one.outputs();
+    if (one.weight.trainable) add_weight_grad(one.weight.grad, dy.narrow(1, column, outputs), saved.x);
+    if (one.bias.defined() && one.bias.trainable)
+      add_bias_grad(one.bias.grad, dy_out.narrow(1, column, outputs));
     column += outputs;
-    if (one.weight.trainable) add_weight_grad(one.weight.grad, dyi, saved.x);
-    if (one.bias.defined() && one.bias.trainable) add_bias_grad(one.bias.grad, dyi);
   }
-  for (const auto& group : term_groups(projection, dy.size(0))) {
+  for (const auto& group : groups) {
     const auto rows = dy.slice(0, group.begin, group.end);
     std::vector<at::Tensor> parts;
     bool a_learns = false;

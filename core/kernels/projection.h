@@ -1,6 +1,6 @@
 // A projection is the group of linears that read one input (q/k/v; o; gate/up; down), with the low-rank terms
-// that hang on them. Adapters are data: LoRA, rsLoRA and (later) DoRA and many tenants are the same call with
-// other terms.
+// that hang on them. Adapters are data: LoRA, rsLoRA, DoRA and many tenants are the same call with other
+// terms.
 //
 //   y_i = x W_i^T + b_i + sum over terms t of linear i:  scale_t (x A_t^T) B_t^T       (rows of segment_t
 //   only)
@@ -8,6 +8,11 @@
 // Source of the hand-written backward: references/lora 1 and 4 (as Unsloth's fast_lora): with S = x A^T,
 //   dS = scale dy B;  dB += scale dy^T S;  dA += dS^T x;  dx = dy W + dS A.   Neither dW (frozen) nor B A is
 //   ever formed.
+//
+// DoRA (arXiv 2402.09353; peft's dora.py, whose norm is a constant in backward too): with a magnitude m,
+//   z = x W^T + scale S B^T;  y = g z + b,  g = m / n,  n = row norms of W + scale B A;
+//   dm = sum over rows of dy z / n;  the rest as above with g dy in dy's place.
+// A term with a magnitude is the only one of its rows.
 //
 // Legend: T tokens, K inputs, N outputs of one linear, R rank.
 #pragma once
@@ -22,6 +27,7 @@
 
 #include "core/kernels/gemm.h"
 #include "core/kernels/parameter.h"
+#include "core/kernels/quantized_weight.h"
 
 namespace decant {
 
@@ -30,6 +36,8 @@ struct LowRankTerm {
   Parameter lora_a, lora_b;
   double scale = 1;                                    // alpha / R, or alpha / sqrt(R) for rsLoRA
   std::optional<std::pair<int64_t, int64_t>> segment;  // rows [begin, end) of the batch; all rows when absent
+  Parameter magnitude = {};                            // [N] fp32 (DoRA), or undefined
+  at::Tensor gain = {};  // [N] fp32: m / n, worked out once by fix_gain(); undefined: at every forward
 
   // Whether a product with `rows` rows reads the term: a free place (no factors) and an empty segment do not.
   bool takes_part(int64_t rows) const {
@@ -39,27 +47,46 @@ struct LowRankTerm {
 
 struct Linear {
   std::string name;  // "model.layers.0.self_attn.q_proj"
-  Parameter weight;  // [N, K]; a row slice of the projection's fused weight
+  Parameter weight;  // [N, K]; a row slice of the projection's fused weight; without a value when quantized
   Parameter bias;    // [N] or undefined
   std::vector<LowRankTerm> terms;
+  QuantizedWeight quantized;  // in the weight's place, frozen; undefined when the weight has its value
+
+  int64_t outputs() const { return quantized.defined() ? quantized.outputs : weight.value.size(0); }
+  int64_t inputs() const { return quantized.defined() ? quantized.inputs : weight.value.size(1); }
+  at::Tensor weight_values(at::ScalarType dtype) const;  // [N, K], dequantised when it must be
 };
+
+// Replaces the weight's value by its quantization (not kNone). Error when the weight trains.
+void quantize_linear(Linear& linear, Quantization kind);
 
 struct Projection {
   std::vector<Linear> linears;
-  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows
+  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows; undefined when
+                      // quantized
   at::Tensor bias;    // fused [sum N], or undefined
   int64_t outputs() const;
   int64_t inputs() const;
+  bool quantized() const { return linears.at(0).quantized.defined(); }
 };
 
 // Concatenates the linears' weights (and biases: all or none) into the fused tensors and makes their values
-// views of them.
+// views of them. Quantized weights (all or none) stay the linears' own.
 Projection make_projection(std::vector<Linear> linears);
 
 struct ProjectionSaved {
   at::Tensor x;               // [T, K]
   std::vector<at::Tensor> s;  // per term in order of linears and terms: x A^T [rows, R]
+  struct Scaled {
+    at::Tensor z, gain, norm;  // [rows, N]; [N], [N] fp32
+  };
+  std::vector<Scaled> scaled;  // per term as s, where it has a magnitude; empty when none has
 };
+
+// Row norms of W + scale B A, fp32 [N] (float64 where the weight is).
+at::Tensor dora_norm(const Linear& linear, const LowRankTerm& term);
+// For a term whose factors and magnitude stay as they are.
+void fix_gain(const Linear& linear, LowRankTerm& term);
 
 // x [T, K] -> [T, sum N]. Terms with R of all linears that cover all rows may share one skinny product.
 // `saved` may be null.

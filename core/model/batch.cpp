@@ -29,9 +29,11 @@ Batch make_batch(const std::vector<std::vector<int64_t>>& documents,
     total += static_cast<int64_t>(documents[n].size());
   }
   check(total <= std::numeric_limits<int32_t>::max(), "make_batch: more than 2^31 tokens in one row");
-  Batch batch{at::empty({total}, at::kLong), at::empty({total}, at::kLong),
-              at::empty({static_cast<int64_t>(documents.size()) + 1}, at::kInt),
-              at::empty({total}, at::kFloat)};
+  Batch batch;
+  batch.tokens = at::empty({total}, at::kLong);
+  batch.positions = at::empty({total}, at::kLong);
+  batch.document_starts = at::empty({static_cast<int64_t>(documents.size()) + 1}, at::kInt);
+  batch.loss_weight = at::empty({total}, at::kFloat);
   auto* tokens = batch.tokens.mutable_data_ptr<int64_t>();
   auto* positions = batch.positions.mutable_data_ptr<int64_t>();
   auto* starts = batch.document_starts.mutable_data_ptr<int32_t>();

@@ -4,9 +4,29 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace decant {
+
+// What a preference loss needs to know of the whole optimizer step (train/preference.h).
+struct PreferenceTerms {
+  double weight = 0;         // of all its tokens
+  double pairs = 0;          // chosen and rejected documents that belong together
+  double chosen_weight = 0;  // of the chosen documents of pairs
+  double judged = 0, wanted = 0;
+  double divergence = 0;          // KTO's estimate
+  std::vector<double> reference;  // log-probabilities of this batch's documents [N]
+};
+
+// NEFTune (arXiv 2310.05914): uniform noise of alpha / sqrt(L D) on the embeddings of a document of L tokens.
+// A draw is a function of seed, optimizer step and the token's place in the step, not of the batch.
+struct EmbeddingNoise {
+  int64_t begin = 0, end = 0;  // rows of the batch, whole documents
+  double alpha = 0;
+  uint64_t seed = 0;
+  int64_t step = 0, first_token = 0;  // of the step: what row `begin` is
+};
 
 // Legend: T tokens, N documents.
 struct Batch {
@@ -15,6 +35,10 @@ struct Batch {
   at::Tensor document_starts;  // int32 [N+1] on the CPU: 0 .. T
   at::Tensor
       loss_weight;  // fp32 [T]: weight of predicting token t from what precedes it; 0 at document starts
+  at::Tensor document_role;  // uint8 [N] (shard.h's DocumentRole); undefined: all plain
+  at::Tensor document_pair;  // int64 [N]: -1, or the same number for two neighbours, the chosen one first
+  std::shared_ptr<const PreferenceTerms> preference;
+  std::vector<EmbeddingNoise> noise;  // while training only
 
   int64_t size() const { return tokens.size(0); }
   double total_weight() const;

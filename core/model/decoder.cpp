@@ -1,11 +1,15 @@
 #include "core/model/decoder.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "core/model/block.h"
+#include "core/name_pattern.h"
+#include "core/random.h"
 
 namespace decant {
 
@@ -48,12 +52,15 @@ void train(Parameter& parameter) {
 }
 
 void train(Projection& projection) {
+  check(!projection.quantized(), projection.linears[0].name, ".weight: is quantized (",
+        to_string(projection.linears[0].quantized.kind),
+        "), and quantized weights cannot be trained; load the model unquantized, or train an adapter on it");
   const auto weight = at::zeros(projection.weight.sizes(), gradient_options(projection.weight));
   at::Tensor bias;
   if (projection.bias.defined()) bias = at::zeros(projection.bias.sizes(), gradient_options(projection.bias));
   int64_t row = 0;
   for (auto& one : projection.linears) {
-    const auto rows = one.weight.value.size(0);
+    const auto rows = one.outputs();
     train(one.weight, weight.narrow(0, row, rows));
     if (one.bias.defined()) train(one.bias, bias.narrow(0, row, rows));
     row += rows;
@@ -126,8 +133,26 @@ std::vector<Parameter*> Decoder::adapter_parameters() {
       if (!term.lora_a.defined()) continue;
       all.push_back(&term.lora_a);
       all.push_back(&term.lora_b);
+      if (term.magnitude.defined()) all.push_back(&term.magnitude);
     }
   return all;
+}
+
+Quantization quantization_of(const Decoder& model) {
+  return model.layers.empty() ? Quantization::kNone : model.layers[0].o.linears.at(0).quantized.kind;
+}
+
+void dequantize_model(Decoder& model) {
+  for (auto& layer : model.layers)
+    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      if (!projection->quantized()) continue;
+      auto linears = std::move(projection->linears);
+      for (auto& one : linears) {
+        one.weight.value = one.weight_values(model.dtype());
+        one.quantized = {};
+      }
+      *projection = make_projection(std::move(linears));
+    }
 }
 
 void make_trainable(Decoder& model) {
@@ -146,6 +171,27 @@ void freeze(Decoder& model) {
     parameter->trainable = false;
     parameter->grad.reset();
   }
+}
+
+void freeze_matching(Decoder& model, const std::vector<std::string>& patterns, const std::string& where) {
+  for (const auto& pattern : patterns) {
+    bool used = false;
+    for (auto* parameter : model.parameters()) {
+      if (!matches_whole(pattern, parameter->name, where)) continue;
+      used = true;
+      parameter->trainable = false;
+      parameter->grad.reset();
+    }
+    check(used, where, ": '", pattern, "' matches no weight of the model, such as '",
+          model.layers.at(0).qkv.linears.at(0).weight.name, "'");
+  }
+  check(!trainable_parameters(model).empty(), where, ": freezes every weight; nothing is left to train");
+}
+
+std::vector<Parameter*> trainable_parameters(Decoder& model) {
+  auto all = model.parameters();
+  std::erase_if(all, [](const Parameter* p) { return !p->trainable; });
+  return all;
 }
 
 void clear_gradients(const std::vector<Parameter*>& parameters) {
@@ -185,12 +231,46 @@ const RopeTable& rope_for(const Decoder& model, int64_t positions) {
   return model.rope;
 }
 
+namespace {
+
+// x [T, D] with the batch's noise added, in fp32.
+void add_noise(at::Tensor& x, const Batch& batch) {
+  if (batch.noise.empty()) return;
+  auto wide = x.to(at::kFloat).contiguous();
+  auto* values = wide.mutable_data_ptr<float>();
+  const auto width = x.size(1);
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  const auto documents = batch.document_starts.numel() - 1;
+  for (const EmbeddingNoise& noise : batch.noise)
+    for (int64_t d = 0; d < documents; ++d) {
+      if (starts[d] < noise.begin || starts[d] >= noise.end) continue;
+      const double size = noise.alpha / std::sqrt(static_cast<double>((starts[d + 1] - starts[d]) * width));
+      const auto stream = purpose_stream(Purpose::kDropout, static_cast<uint64_t>(noise.step));
+      at::parallel_for(starts[d], starts[d + 1], 8, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t)
+          for (int64_t i = 0; i < width; i += 4) {
+            // Four elements a draw; 2^20 draws are kept for a token.
+            const auto draw = philox(noise.seed, stream,
+                                     (static_cast<uint64_t>(noise.first_token + t - noise.begin) << 20) |
+                                         static_cast<uint64_t>(i / 4));
+            for (int64_t j = 0; j < 4 && i + j < width; ++j)
+              values[t * width + i + j] += static_cast<float>(
+                  size * (static_cast<double>(draw[static_cast<size_t>(j)]) * 0x1p-31 - 1));
+          }
+      });
+    }
+  x = wide.to(x.scalar_type());
+}
+
+}  // namespace
+
 at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
                    const std::function<void(int64_t, const at::Tensor&)>& after_layer) {
   const auto& rope = rope_for(model, check_batch(model, batch));
   const auto lowest = lowest_trained(model);
   if (saved != nullptr) saved->layers.assign(model.layers.size(), {});
   auto x = model.embed_tokens.value.index_select(0, batch.tokens);
+  add_noise(x, batch);
   for (size_t i = 0; i < model.layers.size(); ++i) {
     // Layers below the lowest one that trains are never gone back through.
     LayerSaved* keep = saved != nullptr && static_cast<int64_t>(i) >= lowest ? &saved->layers[i] : nullptr;

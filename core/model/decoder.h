@@ -48,15 +48,24 @@ struct Decoder {
   std::vector<const Parameter*> parameters() const;
   // Every linear of the seven projections of all layers, in order.
   std::vector<Linear*> linears();
-  // Adapter terms' parameters, lora_A before lora_B, in order of linears.
+  // Adapter terms' parameters, lora_A, lora_B and the magnitude where there is one, in order of linears.
   std::vector<Parameter*> adapter_parameters();
 };
 
-// Marks every weight trainable (full fine-tune) and allocates gradients; fused projections get fused
-// gradients of which each linear's grad is a view. Frozen: marks none and frees them. Adapter terms are
-// untouched by both.
+// What the linears' weights are kept in; and the weights with their values again, in the model's dtype.
+Quantization quantization_of(const Decoder& model);
+void dequantize_model(Decoder& model);
+
+// Error for a quantized model. Marks every weight trainable (full fine-tune) and allocates gradients; fused
+// projections get fused gradients of which each linear's grad is a view. Frozen: marks none and frees them.
+// Adapter terms are untouched by both.
 void make_trainable(Decoder& model);
 void freeze(Decoder& model);
+// Freezes the weights whose whole names match one of the regular expressions. Error, which begins with
+// `where`, for one that matches nothing, and when nothing is left to train.
+void freeze_matching(Decoder& model, const std::vector<std::string>& patterns, const std::string& where);
+// What is marked, of parameters().
+std::vector<Parameter*> trainable_parameters(Decoder& model);
 void clear_gradients(const std::vector<Parameter*>& parameters);
 
 // Error for an empty row or an id outside the vocabulary. Returns the number of positions that the row has.

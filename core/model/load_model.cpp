@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/instruction_set.h"
 #include "core/random.h"
+#include "core/model/stored_quantization.h"
 #include "core/tensor_file.h"
 
 namespace decant {
@@ -23,17 +24,22 @@ constexpr size_t kNamesShown = 5;
 // What a tensor of the checkpoint is, for random initialisation.
 enum class Role { kMatrix, kNorm, kBias };
 
-// The tensor of a name, in the compute dtype and of this shape.
-using Get = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape, Role role)>;
+// The tensor of a name, in the compute dtype and of this shape; and, where a linear's weight is quantized, that instead.
+struct Get {
+  std::function<at::Tensor(const std::string& name, at::IntArrayRef shape, Role role)> tensor;
+  std::function<QuantizedWeight(const std::string& name, at::IntArrayRef shape)> quantized;  // may be empty
+};
 
 Parameter get_parameter(const Get& get, const std::string& name, at::IntArrayRef shape, Role role) {
-  return {name, get(name, shape, role), {}, false};
+  return {name, get.tensor(name, shape, role), {}, false};
 }
 
 Linear get_linear(const Get& get, const std::string& name, int64_t outputs, int64_t inputs, bool bias) {
   Linear one;
   one.name = name;
-  one.weight = get_parameter(get, name + ".weight", {outputs, inputs}, Role::kMatrix);
+  one.weight.name = name + ".weight";
+  if (get.quantized) one.quantized = get.quantized(one.weight.name, {outputs, inputs});
+  if (!one.quantized.defined()) one.weight = get_parameter(get, one.weight.name, {outputs, inputs}, Role::kMatrix);
   if (bias) one.bias = get_parameter(get, name + ".bias", {outputs}, Role::kBias);
   return one;
 }
@@ -116,7 +122,7 @@ void check_names(const ModelConfig& config, const TensorFile& file, const std::s
   });
   std::vector<std::string> unexpected;
   for (const auto& name : file.names())
-    if (expected.count(name) == 0 && !ends_with(name, "rotary_emb.inv_freq") &&
+    if (expected.count(quantized_owner(name)) == 0 && !ends_with(name, "rotary_emb.inv_freq") &&
         !(config.tie_word_embeddings && name == "lm_head.weight"))
       unexpected.push_back(name);
   if (missing.empty() && unexpected.empty()) return;
@@ -156,34 +162,96 @@ Dtype fastest_dtype() {
   return instruction_set() >= InstructionSet::kAvx512Bf16 ? Dtype::kBf16 : Dtype::kFp32;
 }
 
-Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource& source) {
-  return build(config, [&](const std::string& name, at::IntArrayRef shape, Role) {
-    const auto given = source(name);
-    check(given.defined(), name, ": the tensor is missing");
-    check_shape(name, shape, given.sizes());
-    check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
-          c10::toString(given.scalar_type()));
-    const auto value = given.to(to_torch(dtype)).contiguous();
-    check(at::isfinite(value).all().item<bool>(), name,
-          ": holds values that are not finite (NaN or infinity)",
-          given.scalar_type() == value.scalar_type() ? "" : concat(" in ", dtype_name(dtype)));
-    return value;
-  });
+namespace {
+
+// Checked, in the compute dtype.
+at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape, Dtype dtype) {
+  check(given.defined(), name, ": the tensor is missing");
+  check_shape(name, shape, given.sizes());
+  check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
+        c10::toString(given.scalar_type()));
+  const auto value = given.to(to_torch(dtype)).contiguous();
+  check(at::isfinite(value).all().item<bool>(), name, ": holds values that are not finite (NaN or infinity)",
+        given.scalar_type() == value.scalar_type() ? "" : concat(" in ", dtype_name(dtype)));
+  return value;
 }
 
-Decoder load_model(const std::filesystem::path& folder, Dtype dtype) {
+Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
+  Get get;
+  get.tensor = [&source, dtype](const std::string& name, at::IntArrayRef shape, Role) {
+    return model_tensor(source(name), name, shape, dtype);
+  };
+  if (kind != Quantization::kNone)
+    get.quantized = [&source, dtype, kind](const std::string& name, at::IntArrayRef shape) {
+      return quantize_weight(model_tensor(source(name), name, shape, dtype), kind);
+    };
+  return get;
+}
+
+void write_cache(Decoder& model, const std::filesystem::path& file) {
+  NamedTensors tensors;
+  for (const auto* one : model.linears()) append_quantized(tensors, one->weight.name, one->quantized);
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += tensor.nbytes();
+  std::error_code ignored;
+  std::filesystem::create_directories(file.parent_path(), ignored);
+  check(std::filesystem::is_directory(file.parent_path()), file.parent_path().string(), ": cannot make this folder");
+  check_free_disk(file.parent_path(), bytes + (bytes >> 6));
+  write_tensors(file, tensors);
+}
+
+// Error when the folder is quantized already, and otherwise than asked for.
+Quantization kind_of(const ModelConfig& config, Quantization asked) {
+  const auto stored = stored_quantization(config.source, "config.json");
+  check(stored == Quantization::kNone || asked == Quantization::kNone || asked == stored, "config.json: the model is quantized to ",
+        to_string(stored), " already, and cannot be quantized to ", to_string(asked),
+        "; leave the quantization out, or start from the unquantized model");
+  return stored != Quantization::kNone ? stored : asked;
+}
+
+}  // namespace
+
+Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource& source, Quantization kind) {
+  return build(config, get_from(source, dtype, kind));
+}
+
+Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQuantized& quantized) {
   const auto config = read_model_config(folder);
   const TensorFile file(folder);
   const auto where = folder.string();
   check_names(config, file, where);
   try {
-    auto model = make_decoder(config, dtype, [&](const std::string& name) { return file.load(name); });
+    const auto kind = kind_of(config, quantized.kind);
+    const bool stored = stored_quantization(config.source, where) != Quantization::kNone;
+    const bool cached = !stored && kind != Quantization::kNone && !quantized.cache.empty() &&
+                        std::filesystem::exists(quantized.cache);
+    // The tensor is not needed again: with a large model the pages of what was read would fill the memory.
+    const TensorSource source = [&](const std::string& name) {
+      auto tensor = file.load(name);
+      file.forget(name);
+      return tensor;
+    };
+    Get get = get_from(source, dtype, kind);
+    if (cached || stored) {
+      const auto from = cached ? std::make_shared<TensorFile>(quantized.cache) : std::make_shared<TensorFile>(file);
+      get.quantized = [from, kind](const std::string& name, at::IntArrayRef shape) {
+        auto weight = read_quantized(*from, name, shape[0], shape[1]);
+        check(!weight || weight->kind == kind, name, ": expected ", to_string(kind), ", found ",
+              weight ? to_string(weight->kind) : "");
+        return weight.value_or(QuantizedWeight{});
+      };
+    }
+    auto model = build(config, get);
+    if (cached)
+      check(quantization_of(model) == kind, quantized.cache.string(), ": holds no quantized linears; remove the file");
     if (config.tie_word_embeddings && file.contains("lm_head.weight")) {
       const auto head = file.load("lm_head.weight"), embedding = file.load("model.embed_tokens.weight");
       check(head.scalar_type() == embedding.scalar_type() && at::equal(head, embedding),
             "lm_head.weight: config.json says that it is tied to model.embed_tokens.weight, but the file's "
             "differs");
     }
+    if (!cached && !stored && kind != Quantization::kNone && !quantized.cache.empty())
+      write_cache(model, quantized.cache);
     return model;
   } catch (const Error& e) {
     const std::string text = e.what();
@@ -193,7 +261,8 @@ Decoder load_model(const std::filesystem::path& folder, Dtype dtype) {
 
 Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, double deviation) {
   uint64_t index = 0;
-  return build(config, [&](const std::string&, at::IntArrayRef shape, Role role) {
+  Get get;
+  get.tensor = [&](const std::string&, at::IntArrayRef shape, Role role) {
     const uint64_t stream = purpose_stream(Purpose::kInit, index++);
     if (role == Role::kNorm) return at::ones(shape, to_torch(dtype));
     if (role == Role::kBias) return at::zeros(shape, to_torch(dtype));
@@ -204,11 +273,14 @@ Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, do
         data[i] = static_cast<float>(deviation * standard_normal(seed, stream, static_cast<uint64_t>(i)));
     });
     return value.to(to_torch(dtype));
-  });
+  };
+  return build(config, get);
 }
 
 void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype dtype,
                 int64_t max_shard_bytes) {
+  check(quantization_of(model) == Quantization::kNone, folder.string(), ": a model quantized to ",
+        to_string(quantization_of(model)), " is not written: what a folder holds must be the weights; load it unquantized");
   NamedTensors tensors;
   uint64_t bytes = 0;
   for (const auto* parameter : model.parameters()) {
@@ -261,6 +333,7 @@ Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers) 
     const auto copy = [&](const Projection& projection) {
       std::vector<Linear> linears;
       for (const auto& one : projection.linears) {
+        check(!one.quantized.defined(), "keep_layers: ", one.name, " is quantized; load the model unquantized");
         Linear mine;
         mine.name = after + one.name.substr(before.size());
         mine.weight = renamed(clone(one.weight));

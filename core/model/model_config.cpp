@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/model/stored_quantization.h"
 
 namespace decant {
 
@@ -333,8 +334,9 @@ ModelConfig parse_model_config(const Json& json, const std::string& where) {
   ModelConfig config;
   config.family = parse_family(fields);
   const auto& family = traits(config.family);
-  check(fields.value("quantization_config") == nullptr, fields.name("quantization_config"),
-        ": quantized weights are not supported; give the model in bf16 or fp32");
+  check(fields.value("quantization_config") == nullptr || stored_quantization(json, where) != Quantization::kNone,
+        fields.name("quantization_config"),
+        ": quantized weights are not supported, but for bitsandbytes' nf4; give the model in bf16 or fp32");
 
   config.vocab_size = fields.required_size("vocab_size", kMaxVocabulary);
   config.hidden_size = fields.required_size("hidden_size", kMaxWidth);

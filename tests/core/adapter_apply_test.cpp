@@ -58,7 +58,7 @@ TEST_P(AdapterApply, GivesPeftsLogitsAndLeavesNoTrace) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, AdapterApply,
                          ::testing::Combine(::testing::Values("llama_tied", "qwen2"),
-                                            ::testing::Values("lora", "rslora")));
+                                            ::testing::Values("lora", "rslora", "dora")));
 
 TEST(AdapterApplyErrors, NameWhatDoesNotFitAndChangeNothing) {
   const auto golden = shared_folder() / "conformance/golden";

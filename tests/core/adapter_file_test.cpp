@@ -121,7 +121,8 @@ class BrokenAdapter : public ::testing::Test {
 
 TEST_F(BrokenAdapter, ConfigsThatWouldLoadWrongly) {
   refuses_config("peft_type", "IA3", "'peft_type' must be LORA");
-  refuses_config("use_dora", true, "DoRA adapters are not read");
+  refuses_config("use_dora", true, "has no lora_magnitude_vector, but 'use_dora' is true");
+  refuses_config("use_dora", 1, "'use_dora' must be true or false");
   refuses_config("lora_bias", true, "'lora_bias' is not supported");
   refuses_config("modules_to_save", {"lm_head"}, "'modules_to_save' is not supported");
   refuses_config("fan_in_fan_out", true, "'fan_in_fan_out' is not supported");
@@ -153,7 +154,9 @@ TEST_F(BrokenAdapter, TensorsThatWouldLoadWrongly) {
   refuses_tensors({{q + ".lora_A.default.weight", a}}, "is not a name of an adapter");
   refuses_tensors({{"model.layers.0.self_attn.q_proj.lora_A.weight", a}}, "is not a name of an adapter");
   refuses_tensors({{q + ".lora_embedding_A", a}}, "adapters of embeddings are not read");
-  refuses_tensors({{q + ".lora_magnitude_vector", a}}, "belongs to DoRA");
+  refuses_tensors(
+      {{q + ".lora_magnitude_vector", b[0]}, {q + ".lora_A.weight", a}, {q + ".lora_B.weight", b}},
+      "has a lora_magnitude_vector, but 'use_dora' is false");
   refuses_tensors({}, "holds no adapter weights");
   EXPECT_ERROR(read_adapter(folder / "none"), "expected the folder of an adapter");
 }
@@ -162,14 +165,14 @@ TEST(AdapterFileGolden, PeftsFilesComeBackByteForByte) {
   DECANT_NEEDS_SHARED("conformance/golden/train");
   int seen = 0;
   for (const char* model : {"llama_tied", "qwen2"})
-    for (const char* kind : {"lora", "rslora"}) {
+    for (const char* kind : {"lora", "rslora", "dora"}) {
       const fs::path from =
           shared_folder() / "conformance/golden/train" / model / (std::string("adapter_") + kind);
       const Adapter adapter = read_adapter(from);
       EXPECT_EQ(adapter.modules.size(), 14U);
       EXPECT_EQ(adapter.config.rank, 8);
       EXPECT_DOUBLE_EQ(adapter.config.scale_of(adapter.modules[0].module),
-                       kind == std::string("lora") ? 2 : 16 / std::sqrt(8.0));
+                       kind == std::string("rslora") ? 16 / std::sqrt(8.0) : 2);
       const fs::path copy = scratch_folder();
       write_adapter(copy, adapter);
       EXPECT_EQ(read_file(copy / "adapter_model.safetensors"), read_file(from / "adapter_model.safetensors"));
@@ -178,9 +181,7 @@ TEST(AdapterFileGolden, PeftsFilesComeBackByteForByte) {
       for (const auto& [key, value] : before.items()) EXPECT_EQ(after[key], value) << key;
       ++seen;
     }
-  EXPECT_EQ(seen, 4);
-  EXPECT_ERROR(read_adapter(shared_folder() / "conformance/golden/train/qwen2/adapter_dora"),
-               "DoRA adapters are not read");
+  EXPECT_EQ(seen, 6);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ Parameter parameter(const at::Tensor& value, bool trainable) {
 }
 
 Projection make(at::ScalarType type, const std::vector<int64_t>& outputs, int64_t inputs, bool bias,
-                bool trainable, const std::vector<Segment>& segments) {
+                bool trainable, const std::vector<Segment>& segments, bool dora = false) {
   std::vector<Linear> linears;
   for (const auto n : outputs) {
     Linear one{"p", parameter((at::randn({n, inputs}) * 0.1).to(type), trainable), {}, {}};
@@ -38,6 +38,9 @@ Projection make(at::ScalarType type, const std::vector<int64_t>& outputs, int64_
     for (const auto& segment : segments)
       one.terms.push_back({parameter((at::randn({5, inputs}) * 0.1).to(type), true),
                            parameter(at::randn({n, 5}).to(type), true), 2.0, segment});
+    const auto wide = type == at::kDouble ? at::kDouble : at::kFloat;
+    if (dora)
+      for (auto& term : one.terms) term.magnitude = parameter((at::rand({n}) + 0.5).to(wide), true);
     linears.push_back(one);
   }
   return make_projection(linears);
@@ -51,8 +54,8 @@ TEST_P(Projections, BackwardIsAutogradOfThePlainForm) {
   const int64_t rows = 300;
   for (const auto& segments :
        std::vector<std::vector<Segment>>{{}, {std::nullopt}, {{{0, 100}}, {{100, 300}}}}) {
-    for (const bool full : {false, true}) {
-      auto p = make(type, {72, 24, 24}, 64, full, full, segments);
+    for (const auto& [full, dora] : {std::pair{false, false}, {true, false}, {true, true}, {false, true}}) {
+      auto p = make(type, {72, 24, 24}, 64, full, full, segments, dora);
       const auto x = at::randn({rows, 64}).to(type), dy = at::randn({rows, 120}).to(type);
       // The same in float64 with leaves.
       auto wide = p;
@@ -71,6 +74,7 @@ TEST_P(Projections, BackwardIsAutogradOfThePlainForm) {
         for (size_t t = 0; t < segments.size(); ++t) {
           lift(wide.linears[i].terms[t].lora_a, p.linears[i].terms[t].lora_a);
           lift(wide.linears[i].terms[t].lora_b, p.linears[i].terms[t].lora_b);
+          lift(wide.linears[i].terms[t].magnitude, p.linears[i].terms[t].magnitude);
         }
       }
       const auto wide_x = x.to(at::kDouble).clone().set_requires_grad(true);
@@ -93,24 +97,31 @@ TEST_P(Projections, GroupedIsSolo) {
   const auto type = GetParam();
   if (type == at::kDouble) GTEST_SKIP() << "the plain form promises no bits";
   at::manual_seed(2);
-  auto both = make(type, {72, 24}, 64, false, false, {{{0, 100}}, {{100, 300}}});
-  auto solo = both;
-  const auto zero = [](Parameter& p) { p.grad = at::zeros_like(p.grad); };
-  for (auto& one : solo.linears) {
-    one.terms.erase(one.terms.begin());
-    one.terms[0].segment.reset();
-    zero(one.terms[0].lora_a);
-    zero(one.terms[0].lora_b);
-  }
-  const auto x = at::randn({300, 64}).to(type), dy = at::randn({300, 96}).to(type);
-  ProjectionSaved saved, own;
-  const auto y = project(x, both, &saved);
-  EXPECT_TRUE(at::equal(project(x.slice(0, 100), solo, &own), y.slice(0, 100)));
-  const auto dx = project_backward(dy, both, saved, true);
-  EXPECT_TRUE(at::equal(project_backward(dy.slice(0, 100), solo, own, true), dx.slice(0, 100)));
-  for (size_t i = 0; i < 2; ++i) {
-    EXPECT_TRUE(at::equal(solo.linears[i].terms[0].lora_a.grad, both.linears[i].terms[1].lora_a.grad));
-    EXPECT_TRUE(at::equal(solo.linears[i].terms[0].lora_b.grad, both.linears[i].terms[1].lora_b.grad));
+  for (const bool dora : {false, true}) {
+    auto both = make(type, {72, 24}, 64, false, false, {{{0, 100}}, {{100, 300}}}, dora);
+    auto solo = both;
+    const auto zero = [](Parameter& p) { p.grad = at::zeros_like(p.grad); };
+    for (auto& one : solo.linears) {
+      one.terms.erase(one.terms.begin());
+      one.terms[0].segment.reset();
+      zero(one.terms[0].lora_a);
+      zero(one.terms[0].lora_b);
+      if (dora) zero(one.terms[0].magnitude);
+    }
+    const auto x = at::randn({300, 64}).to(type), dy = at::randn({300, 96}).to(type);
+    ProjectionSaved saved, own;
+    const auto y = project(x, both, &saved);
+    EXPECT_TRUE(at::equal(project(x.slice(0, 100), solo, &own), y.slice(0, 100)));
+    const auto dx = project_backward(dy, both, saved, true);
+    EXPECT_TRUE(at::equal(project_backward(dy.slice(0, 100), solo, own, true), dx.slice(0, 100)));
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_TRUE(at::equal(solo.linears[i].terms[0].lora_a.grad, both.linears[i].terms[1].lora_a.grad));
+      EXPECT_TRUE(at::equal(solo.linears[i].terms[0].lora_b.grad, both.linears[i].terms[1].lora_b.grad));
+      if (dora) {
+        EXPECT_TRUE(
+            at::equal(solo.linears[i].terms[0].magnitude.grad, both.linears[i].terms[1].magnitude.grad));
+      }
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
-#          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM
+#          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -30,6 +30,12 @@ case $step in
     [ -d "$python" ] && python=$python/bin/python
     if [ -x "$python" ]; then "$python" "$here/ggml_rounding.py" "$releases" || [ $? = 77 ]; fi
     exec node "$here/llama_cpp_test.mjs" "$releases" "${DECANT_NODE_MODULES:-$3/node/node_modules}"
+    ;;
+  peft_adapters)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    exec "$python" "$here/peft_adapters_test.py" "$4" "$releases"
     ;;
   croissant)
     python=${DECANT_PEERS:-$3/peers}

@@ -86,6 +86,109 @@ TEST(AttachLora, RefusesUnknownTargets) {
   EXPECT_ERROR(attach_lora(model, {}), "has an adapter already");
 }
 
+TEST(AttachLora, EveryStartLeavesTheModelAsItIs) {
+  for (const LoraInit init : {LoraInit::kUniform, LoraInit::kGaussian, LoraInit::kOrthogonal})
+    for (const bool dora : {false, true}) {
+      Decoder model = tiny();
+      const at::Tensor before = logits(model);
+      LoraConfig config;
+      config.init = init;
+      config.dora = dora;
+      attach_lora(model, config);
+      EXPECT_EQ(model.adapter_parameters().size(), (dora ? 3U : 2U) * 7 * 2);
+      EXPECT_LE((logits(model) - before).abs().max().item<double>(), 1e-5);
+      const LowRankTerm& term = model.linears()[0]->terms[0];
+      if (init == LoraInit::kGaussian) {
+        EXPECT_NEAR(term.lora_a.value.std().item<double>(), 1.0 / 16, 0.01);
+      }
+      if (init == LoraInit::kOrthogonal) {
+        EXPECT_GT(term.lora_b.value.abs().max().item<double>(), 0.01);
+        EXPECT_LE(at::mm(term.lora_b.value, term.lora_a.value).abs().max().item<double>(), 1e-6);
+      }
+    }
+}
+
+TEST(AttachLora, TargetsByRegularExpressionLayersAndPatterns) {
+  LoraConfig config;
+  config.targets = {"regex:model\\.layers\\.\\d+\\.(self_attn\\.[qv]|mlp\\.up)_proj"};
+  config.layers = {1};
+  config.rank = 4;
+  config.rank_pattern = {{"q_proj", 2}, {"layers\\.1\\..*up_proj", 8}};
+  config.alpha_pattern = {{"v_proj", 3}};
+  Decoder model = tiny();
+  attach_lora(model, config);
+  std::map<std::string, int64_t> ranks;
+  for (const Linear* linear : model.linears())
+    for (const auto& term : linear->terms) ranks[linear->name] = term.lora_a.value.size(0);
+  EXPECT_EQ(ranks, (std::map<std::string, int64_t>{{"model.layers.1.self_attn.q_proj", 2},
+                                                   {"model.layers.1.self_attn.v_proj", 4},
+                                                   {"model.layers.1.mlp.up_proj", 8}}));
+  EXPECT_DOUBLE_EQ(model.layers[1].qkv.linears[2].terms[0].scale, 1.5);  // 3 / sqrt(4)
+  fill_b(model);
+  const at::Tensor adapted = logits(model);
+  const auto folder = test::scratch_folder();
+  write_adapter(folder, collect_adapter(model, config, "base", "", {}));
+  remove_adapter(model);
+  apply_adapter(model, read_adapter(folder));
+  EXPECT_TRUE(at::equal(adapted, logits(model)));
+
+  Decoder fresh = tiny();
+  config.layers = {2};
+  EXPECT_ERROR(attach_lora(fresh, config), "names the layer 2, which has no target");
+  config.layers = {};
+  config.rank_pattern = {{"o_proj", 2}};
+  EXPECT_ERROR(attach_lora(fresh, config), "'rank_pattern' has 'o_proj', which matches no module");
+  config.rank_pattern = {};
+  config.targets = {"regex:q_proj"};  // the whole name must match
+  EXPECT_ERROR(attach_lora(fresh, config), "matches no linear of the model");
+}
+
+TEST(AttachLora, GoesOnFromAnAdapterAndGrows) {
+  for (const bool dora : {false, true}) {
+    LoraConfig config;
+    config.rank = 4;
+    config.dora = dora;
+    Decoder model = tiny();
+    attach_lora(model, config);
+    fill_b(model);
+    const at::Tensor before = logits(model);
+    const Adapter adapter = collect_adapter(model, config, "base", "", {});
+    for (const int64_t rank : {4, 10}) {
+      Decoder grown = tiny();
+      config.rank = rank;
+      config.alpha = 5;
+      attach_lora(grown, config, &adapter);
+      EXPECT_LE((logits(grown) - before).abs().max().item<double>(), 2e-4);
+      const auto& term = grown.layers[0].qkv.linears[0].terms[0];
+      EXPECT_GT(term.lora_a.value[rank - 1].abs().max().item<double>(), 0) << "new rows of A can learn";
+    }
+    Decoder other = tiny();
+    config.rank = 2;
+    EXPECT_ERROR(attach_lora(other, config, &adapter), "has rank 4, more than the 2 asked for");
+    config.rank = 4;
+    config.targets = {"q_proj"};
+    EXPECT_ERROR(attach_lora(other, config, &adapter), "which is not among lora.targets");
+  }
+}
+
+TEST(Dora, TrainsAndComesBackBitForBit) {
+  Decoder model = tiny(Dtype::kBf16);
+  LoraConfig config;
+  config.dora = true;
+  attach_lora(model, config);
+  const at::Tensor before = model.layers[0].down.linears[0].terms[0].magnitude.value.clone();
+  const auto result = train(model, model.adapter_parameters(), test::tiny_batches(), next_token_loss,
+                            test::tiny_config(), test::scratch_folder() / "run");
+  EXPECT_LT(result.last_loss, result.first_loss);
+  EXPECT_FALSE(at::equal(before, model.layers[0].down.linears[0].terms[0].magnitude.value));
+  const auto folder = test::scratch_folder() / "adapter";
+  write_adapter(folder, collect_adapter(model, config, "base", "", result.masters));
+  const at::Tensor trained = logits(model);
+  remove_adapter(model);
+  apply_adapter(model, read_adapter(folder));
+  EXPECT_TRUE(at::equal(trained, logits(model)));
+}
+
 TEST(LoraConfig, IsChecked) {
   const Setting section;
   const Place place(&section, "lora");
@@ -100,6 +203,20 @@ TEST(LoraConfig, IsChecked) {
   EXPECT_ERROR(config.validate(place), "must name at least one linear");
   config.targets = {"q_proj", "q_proj"};
   EXPECT_ERROR(config.validate(place), "holds 'q_proj' twice");
+  config.targets = {"q_proj", "regex:.*"};
+  EXPECT_ERROR(config.validate(place), "'regex:.*' must be the only entry");
+  config.targets = {"regex:(q"};
+  EXPECT_ERROR(config.validate(place), "is not a regular expression");
+  config = {};
+  config.rank_pattern = {{"q_proj", 0}};
+  EXPECT_ERROR(config.validate(place), "must lie in 1 .. 4096, found 0");
+  config = {};
+  config.init = LoraInit::kOrthogonal;
+  config.rank = 3;
+  EXPECT_ERROR(config.validate(place), "must be even");
+  config = {};
+  config.b_rate_ratio = 0;
+  EXPECT_ERROR(config.validate(place), "must be above 0, found 0");
 }
 
 TEST(LoraMerge, GivesTheSameLogits) {

@@ -1,5 +1,5 @@
-// LoRA and rsLoRA against PEFT (conformance/golden/train): logits, loss, gradients, ten steps and merged
-// weights.
+// LoRA, rsLoRA and DoRA against PEFT (conformance/golden/train): logits, loss, gradients, ten steps and
+// merged weights.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -24,12 +24,13 @@ class GoldenLora : public ::testing::TestWithParam<const char*> {
     const Adapter adapter = read_adapter(golden_ / ("adapter_" + kind));
     config_.rank = 8;
     config_.rslora = kind == "rslora";
-    attach_lora(model_, config_);
+    config_.dora = kind == "dora";
+    attach_lora(model_, config_, &adapter);
     std::map<std::string, const AdapterModule*> by_name;
     for (const auto& module : adapter.modules) by_name[module.module] = &module;
     for (Linear* linear : model_.linears()) {
-      linear->terms.at(0).lora_a.value.copy_(by_name.at(linear->name)->lora_a);
-      linear->terms.at(0).lora_b.value.copy_(by_name.at(linear->name)->lora_b);
+      EXPECT_TRUE(at::equal(linear->terms.at(0).lora_a.value, by_name.at(linear->name)->lora_a));
+      EXPECT_TRUE(at::equal(linear->terms.at(0).lora_b.value, by_name.at(linear->name)->lora_b));
       EXPECT_EQ(linear->terms[0].scale, adapter.config.scale_of(linear->name));
     }
   }
@@ -52,7 +53,7 @@ class GoldenLora : public ::testing::TestWithParam<const char*> {
 
 TEST_P(GoldenLora, LogitsLossAndGradientsEqualPeft) {
   if (IsSkipped()) return;
-  for (const std::string kind : {"lora", "rslora"}) {
+  for (const std::string kind : {"lora", "rslora", "dora"}) {
     model_ = load_model(test::golden_folder() / "models" / name_, Dtype::kFp32);
     attach(kind);
     const TensorFile golden(golden_ / (kind + ".safetensors"));
@@ -71,7 +72,7 @@ TEST_P(GoldenLora, LogitsLossAndGradientsEqualPeft) {
       EXPECT_LE((p->grad - expected).norm().item<double>(), 1e-4 * expected.norm().item<double>()) << p->name;
       ++seen;
     }
-    EXPECT_EQ(seen, kind == "lora" ? 28 : 2);
+    EXPECT_EQ(seen, kind == "lora" ? 28 : kind == "dora" ? 42 : 2);
   }
 }
 
@@ -89,14 +90,14 @@ TEST_P(GoldenLora, TenStepsEqualPeft) {
 
 TEST_P(GoldenLora, MergedWeightsAndLogitsEqualPeft) {
   if (IsSkipped()) return;
-  for (const std::string kind : {"lora", "rslora"}) {
+  for (const std::string kind : {"lora", "rslora", "dora"}) {
     model_ = load_model(test::golden_folder() / "models" / name_, Dtype::kFp32);
     const MergeReport report = merge_adapter(model_, read_adapter(golden_ / ("adapter_" + kind)));
     EXPECT_EQ(report.modules.size(), 14U);
     const TensorFile golden(golden_ / (kind + ".safetensors"));
     EXPECT_LE((logits() - golden.load("logits_merged")).abs().max().item<double>(), 1e-4) << kind;
-    if (kind != "lora") continue;
-    const TensorFile merged(golden_ / "merged_lora_layer1.safetensors");
+    if (kind == "rslora") continue;
+    const TensorFile merged(golden_ / ("merged_" + kind + "_layer1.safetensors"));
     size_t seen = 0;
     for (const Parameter* p : model_.parameters()) {
       if (!merged.contains(p->name)) continue;

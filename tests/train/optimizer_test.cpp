@@ -15,6 +15,52 @@ Parameter parameter(const std::string& name, const at::Tensor& value) {
   return {name, value, at::zeros(value.sizes(), at::kFloat), true};
 }
 
+// LoRA+ is a group with another rate: as if the group trained with that rate alone.
+TEST(Optimizer, GroupsHaveTheirOwnRateAndDecay) {
+  const at::Tensor start = at::linspace(-1, 1, 12).view({3, 4}), gradient = at::sin(start * 5);
+  const auto run = [&](const OptimizerConfig& config, double rate) {
+    Parameter a = parameter("x.lora_A.weight", start.clone()),
+              b = parameter("x.lora_B.weight", start.clone());
+    Optimizer optimizer({&a, &b}, config);
+    for (int step = 0; step < 3; ++step) {
+      a.grad.copy_(gradient);
+      b.grad.copy_(gradient);
+      optimizer.step(rate, 0);
+    }
+    return std::pair{a.value, b.value};
+  };
+  OptimizerConfig plain, grouped;
+  plain.weight_decay = grouped.weight_decay = 0.1;
+  grouped.groups = {{".*lora_B.*", 16, {}}};
+  const auto both = run(grouped, 1e-3);
+  EXPECT_TRUE(at::equal(both.first, run(plain, 1e-3).first));
+  EXPECT_TRUE(at::allclose(both.second, run(plain, 16e-3).second, 1e-6, 1e-7));
+  grouped.groups = {{".*lora_B.*", 1, 0.0}};
+  plain.weight_decay = 0;
+  EXPECT_TRUE(at::equal(run(grouped, 1e-3).second, run(plain, 1e-3).second));
+  grouped.groups = {{"nothing", 1, {}}};
+  EXPECT_ERROR(run(grouped, 1e-3), "'nothing' matches no parameter that trains");
+}
+
+TEST(Optimizer, EndsWithTheAverageOfItsSteps) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    Parameter p = parameter("w", at::linspace(-1, 1, 8).view({2, 4}).to(type));
+    OptimizerConfig config;
+    config.average_decay = 0.75;
+    Optimizer optimizer({&p}, config);
+    at::Tensor expected = optimizer.master(0).clone();
+    for (int step = 0; step < 4; ++step) {
+      p.grad.copy_(at::cos(at::arange(8, at::kFloat) + step).view({2, 4}));
+      optimizer.step(1e-2);
+      expected = expected * 0.75 + optimizer.master(0) * 0.25;
+    }
+    EXPECT_EQ(optimizer.state().size(), 4U);
+    optimizer.end_with_average();
+    EXPECT_TRUE(at::allclose(optimizer.master(0), expected, 1e-6, 1e-7));
+    EXPECT_TRUE(at::equal(p.value, optimizer.master(0).to(type)));
+  }
+}
+
 TEST(Optimizer, EqualsTorchWithClipping) {
   DECANT_NEEDS_SHARED("conformance/golden/schedules/optim.safetensors");
   const TensorFile golden(test::shared_folder() / "conformance/golden/schedules/optim.safetensors");

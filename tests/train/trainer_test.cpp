@@ -185,6 +185,69 @@ TEST(Trainer, ASignalSavesAndAsksToTryAgain) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i]->value, b[i]->value)) << a[i]->name;
 }
 
+TEST(Trainer, NoiseDependsOnTheStepAndNotOnTheSplit) {
+  const auto run = [](double alpha, bool split, int64_t seed) {
+    Decoder model = tiny();
+    StepBatches batches = test::tiny_batches();
+    batches.step = [split](int64_t) {
+      const std::vector<int64_t> a = {1, 2, 3, 4, 5}, b = {6, 7, 8, 9};
+      if (split) return std::vector<Batch>{make_batch({a}), make_batch({b})};
+      return std::vector<Batch>{make_batch({a, b})};
+    };
+    TrainConfig config = test::tiny_config();
+    config.steps = 3;
+    config.noise_alpha = alpha;
+    config.batch.seed = seed;
+    return train(model, model.parameters(), batches, next_token_loss, config, test::scratch_folder())
+        .last_loss;
+  };
+  EXPECT_NEAR(run(5, false, 0), run(5, true, 0), 1e-5);
+  EXPECT_NE(run(5, false, 0), run(5, false, 1));
+  EXPECT_NE(run(5, false, 0), run(0, false, 0));
+}
+
+TEST(Trainer, NoiseIsUniformAndAsLargeAsItsPaperSays) {
+  Decoder model = tiny();
+  Batch batch = make_batch({std::vector<int64_t>(50, 3), std::vector<int64_t>(14, 3)});
+  const auto first_layer = [&] {
+    Saved saved;
+    saved.checkpoint = true;
+    forward(model, batch, &saved);
+    return saved.layers[0].input;
+  };
+  const at::Tensor clean = first_layer();
+  batch.noise = {{0, 64, 5.0, 1, 0, 0}};
+  const at::Tensor noise = first_layer() - clean;
+  for (const auto& [begin, length] : {std::pair<int64_t, int64_t>{0, 50}, {50, 14}}) {
+    const double size = 5 / std::sqrt(static_cast<double>(length * 32));
+    const at::Tensor own = noise.slice(0, begin, begin + length);
+    EXPECT_LE(own.abs().max().item<double>(), size * 1.001);
+    EXPECT_GE(own.abs().max().item<double>(), size * 0.95);
+    EXPECT_NEAR(own.mean().item<double>(), 0, 0.1 * size);
+    EXPECT_NEAR(own.std().item<double>(), size / std::sqrt(3.0), 0.05 * size);
+  }
+}
+
+TEST(Trainer, FrozenWeightsStayAndTheRestTrains) {
+  Decoder model = tiny(), before = tiny();
+  freeze_matching(model, {"model\\.layers\\.0\\..*", ".*embed_tokens.*"}, "train.freeze");
+  train(model, trainable_parameters(model), test::tiny_batches(), next_token_loss, test::tiny_config(),
+        test::scratch_folder());
+  const auto a = model.parameters(), b = before.parameters();
+  int kept = 0, changed = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const bool frozen = a[i]->name.find("layers.0.") != std::string::npos ||
+                        a[i]->name.find("embed_tokens") != std::string::npos;
+    EXPECT_EQ(at::equal(a[i]->value, b[i]->value), frozen) << a[i]->name;
+    ++(frozen ? kept : changed);
+  }
+  EXPECT_EQ(kept, 10);
+  EXPECT_EQ(changed, 10);
+  EXPECT_ERROR(freeze_matching(model, {"nothing"}, "train.freeze"),
+               "'nothing' matches no weight of the model");
+  EXPECT_ERROR(freeze_matching(model, {".*"}, "train.freeze"), "freezes every weight");
+}
+
 TEST(Trainer, RefusesAStepWithoutLossAndNothingToTrain) {
   Decoder model = tiny();
   StepBatches batches = test::tiny_batches();
