@@ -15,8 +15,8 @@ void apply_adapter(Decoder& model, const Adapter& adapter) {
     check(found != linears.end(), "adapter: the model has no linear layer '", m.module, "'");
     const int64_t outputs = found->second->outputs(), inputs = found->second->inputs();
     check(m.lora_a.size(1) == inputs && m.lora_b.size(0) == outputs, "adapter: '", m.module,
-          "' is for a weight [", m.lora_b.size(0), ", ", m.lora_a.size(1), "], the model's is [", outputs, ", ",
-          inputs, "]; it was trained on another base model");
+          "' is for a weight [", m.lora_b.size(0), ", ", m.lora_a.size(1), "], the model's is [", outputs,
+          ", ", inputs, "]; it was trained on another base model");
   }
   for (const auto& m : adapter.modules) {
     LowRankTerm term;

@@ -26,10 +26,10 @@ struct AdapterConfig {
   std::vector<std::pair<std::string, int64_t>>
       rank_pattern;  // in the file's order: the first that matches holds
   std::vector<std::pair<std::string, double>> alpha_pattern;
-  std::string base_model;   // base_model_name_or_path
-  std::string base_sha256;  // ours: digest of the base's weights, empty when unknown
+  std::string base_model;         // base_model_name_or_path
+  std::string base_sha256;        // ours: digest of the base's weights, empty when unknown
   std::string base_quantization;  // ours: what the base was trained in ("nf4"), empty when unquantized
-  Json source;              // as read; unknown keys are carried over
+  Json source;                    // as read; unknown keys are carried over
 
   // Patterns are regular expressions of which `(.*\.)?PATTERN$` must match the module's name, as in PEFT.
   double scale_of(const std::string& module) const;  // alpha / r or alpha / sqrt(r), patterns applied

@@ -20,7 +20,8 @@ struct MergeReport {
   std::vector<Module> modules;
 };
 
-// W <- round(W + s B A) for every module, in place; removes terms. Error as apply_adapter.
+// W <- round(W + s B A) for every module, in place; removes terms. Error as apply_adapter, and for a
+// quantized weight.
 MergeReport merge_adapter(Decoder& model, const Adapter& adapter);
 std::string merge_report_text(const MergeReport& report);  // a table for people
 

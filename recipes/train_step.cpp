@@ -111,12 +111,15 @@ void lora_steps(Chain& chain) {
   for (const auto& tenant : section.tenants) {
     // A tenant's adapter depends on its own rows and on nobody else's.
     StepKey key{
-        "lora/" + tenant, 1, config_key(section.lora) + config_key(section.train) + chain.precision(), {}};
+        "lora/" + tenant,
+        1,
+        config_key(section.lora) + config_key(section.train) + quantization_key(section) + chain.precision(),
+        {}};
     key.inputs = {{"rows", digest_path(chain.shards("train", tenant))}, {"model", base_digest}};
     const auto trainable = static_cast<int64_t>(section.lora.rank) *
                            (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
     chain.step("lora", key, checkpoint_bytes(trainable), [&](const fs::path& folder) {
-      Decoder model = load_model(base, chain.dtype);
+      Decoder model = load_model(base, chain.dtype, adapter_base(section, base));
       attach_lora(model, section.lora);
       const auto batches = open_batches(chain.shards("train", tenant), section.train.batch,
                                         chain.tokenizer_sha256(), chain.template_sha256());

@@ -78,7 +78,9 @@ at::Tensor dequantize(const QuantizedWeight& w, at::ScalarType dtype) {
   }
   const auto codes = at::stack({w.codes.bitwise_right_shift(4), w.codes.bitwise_and(15)}, 1).flatten();
   const auto levels = nf4_levels().index_select(0, codes.narrow(0, 0, count).to(at::kLong));
-  return (levels * absmax.repeat_interleave(w.block).narrow(0, 0, count)).to(dtype).view({w.outputs, w.inputs});
+  return (levels * absmax.repeat_interleave(w.block).narrow(0, 0, count))
+      .to(dtype)
+      .view({w.outputs, w.inputs});
 }
 
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {

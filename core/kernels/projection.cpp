@@ -38,8 +38,8 @@ Projection make_projection(std::vector<Linear> linears) {
     check(one.quantized.defined() == quantized, one.name, ".weight: expected it quantized exactly where ",
           first.name, ".weight is");
     check(quantized || one.weight.value.dim() == 2, one.name, ".weight: expected two dimensions");
-    check(one.inputs() == first.inputs(), one.name, ".weight: expected ", first.inputs(), " inputs as in ", first.name,
-          ".weight, found ", one.inputs());
+    check(one.inputs() == first.inputs(), one.name, ".weight: expected ", first.inputs(), " inputs as in ",
+          first.name, ".weight, found ", one.inputs());
     check(quantized || one.weight.value.scalar_type() == first.weight.value.scalar_type(), one.name,
           ".weight: expected the dtype of ", first.name, ".weight");
     check(one.bias.defined() == biased, one.name, ".bias: expected one exactly where ", first.name,

@@ -50,7 +50,8 @@ void quantize_linear(Linear& linear, Quantization kind);
 
 struct Projection {
   std::vector<Linear> linears;
-  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows; undefined when quantized
+  at::Tensor weight;  // fused [sum N, K]: every linear's weight.value is a view of its rows; undefined when
+                      // quantized
   at::Tensor bias;    // fused [sum N], or undefined
   int64_t outputs() const;
   int64_t inputs() const;

@@ -56,9 +56,9 @@ struct Decoder {
 Quantization quantization_of(const Decoder& model);
 void dequantize_model(Decoder& model);
 
-// Error for a quantized model. Marks every weight trainable (full fine-tune) and allocates gradients; fused projections get fused
-// gradients of which each linear's grad is a view. Frozen: marks none and frees them. Adapter terms are
-// untouched by both.
+// Error for a quantized model. Marks every weight trainable (full fine-tune) and allocates gradients; fused
+// projections get fused gradients of which each linear's grad is a view. Frozen: marks none and frees them.
+// Adapter terms are untouched by both.
 void make_trainable(Decoder& model);
 void freeze(Decoder& model);
 void clear_gradients(const std::vector<Parameter*>& parameters);
