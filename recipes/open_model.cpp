@@ -20,6 +20,21 @@ namespace fs = std::filesystem;
 
 bool is_gguf(const fs::path& path) { return path.extension() == ".gguf"; }
 
+namespace {
+
+// Adapters of others do not say what their base was kept in.
+void warn_of_other_quantization(const Adapter& read, const fs::path& adapter, const Decoder& model) {
+  const bool ours = !read.config.base_sha256.empty() || !read.config.base_quantization.empty();
+  const std::string trained = read.config.base_quantization.empty() ? "none" : read.config.base_quantization,
+                    now = to_string(quantization_of(model));
+  if (ours && trained != now)
+    log_warning(adapter.string(), ": was trained on a base quantized to ", trained,
+                " and runs on one quantized to ", now,
+                ": what it learned fits the former's weights (see --quantize)");
+}
+
+}  // namespace
+
 Decoder open_model(const fs::path& path, Dtype dtype, const fs::path& adapter, Quantization kind) {
   check(fs::exists(path), path.string(), ": no such model; expected a Hugging Face folder or a GGUF file");
   check(is_gguf(path) || fs::is_directory(path), path.string(),
@@ -30,12 +45,7 @@ Decoder open_model(const fs::path& path, Dtype dtype, const fs::path& adapter, Q
   if (!adapter.empty()) {
     const Adapter read = read_adapter(adapter);
     check_base(read, adapter, path);
-    const std::string& trained = read.config.base_quantization;
-    if (const std::string now = to_string(quantization_of(model));
-        (trained.empty() ? "none" : trained) != now)
-      log_warning(adapter.string(), ": was trained on a base quantized to ",
-                  trained.empty() ? "none" : trained, ", and runs on one quantized to ", now,
-                  ": what it learned fits the former's weights (see --quantize)");
+    warn_of_other_quantization(read, adapter, model);
     apply_adapter(model, read);
   }
   return model;

@@ -59,7 +59,8 @@ void quantize_absmax(const at::Tensor& x, QuantizedWeight& weight) {
     const float factor = 1.0f / absmax;
     for (int64_t i = begin; i < end; ++i) {
       const float scaled = std::clamp(from[i] * factor, -1.0f, 1.0f);
-      to[i] = absmax == 0 ? 0 : table[static_cast<size_t>((scaled + 1.0f) * 0.5f * 65535.0f + 0.5f)];
+      to[i] =
+          !std::isfinite(factor) ? 0 : table[static_cast<size_t>((scaled + 1.0f) * 0.5f * 65535.0f + 0.5f)];
     }
   }
 }

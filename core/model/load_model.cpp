@@ -179,6 +179,21 @@ at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::In
   return value;
 }
 
+// Copies the parts of `weight` into `room`. Codes and scales would else be allocated behind the tensor that
+// they are made from, and every tensor that is freed would leave a hole in the heap.
+void move_into(const at::Tensor& room, QuantizedWeight& weight) {
+  constexpr int64_t kAlign = 64;
+  int64_t at = 0;
+  for (auto* part : {&weight.codes, &weight.absmax, &weight.nested_absmax, &weight.nested_map}) {
+    if (!part->defined()) continue;
+    const auto bytes = static_cast<int64_t>(part->nbytes());
+    const auto place = room.narrow(0, at, bytes).view(part->scalar_type()).view(part->sizes());
+    place.copy_(*part);
+    *part = place;
+    at += (bytes + kAlign - 1) / kAlign * kAlign;
+  }
+}
+
 Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
   Get get;
   get.tensor = [&source, dtype](const std::string& name, at::IntArrayRef shape, Role) {
@@ -186,7 +201,10 @@ Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
   };
   if (kind != Quantization::kNone)
     get.quantized = [&source, dtype, kind](const std::string& name, at::IntArrayRef shape) {
-      return quantize_weight(model_tensor(source(name), name, shape, dtype), kind);
+      const auto room = at::empty({quantized_bytes(shape[0], shape[1], kind) + 4 * 64}, at::kByte);
+      auto weight = quantize_weight(model_tensor(source(name), name, shape, dtype), kind);
+      move_into(room, weight);
+      return weight;
     };
   return get;
 }

@@ -106,4 +106,13 @@ for kind in ["nf4", "nf4_dq"]:
         expect(worst < NORM_TOLERANCE, f"{kind}: gradient norms on {folder} within {worst:.1e}")
     expect(losses[-1] < losses[0], f"{kind}: the loss falls")
 
+# An adapter of a 4-bit base is merged by force only, and then into the 4-bit values (its B is still 0).
+merge = [decant, "merge", str(work / "stored_nf4"), str(work / "start_nf4"), str(work / "merged"), "--dtype", "fp32"]
+refused = subprocess.run(merge, capture_output=True, text=True)
+expect(refused.returncode == 1 and "4 bits" in refused.stderr and "--force" in refused.stderr, "a 4-bit merge is refused")
+forced = subprocess.run([*merge, "--force"], capture_output=True, text=True)
+expect(forced.returncode == 0, f"and forced: {forced.stderr.strip()[-200:]}")
+worst = (decant_scores(work / "merged") - decant_scores(work / "stored_nf4")).abs().max().item()
+expect(worst < SCORE_TOLERANCE, f"the merged model is the dequantized one within {worst:.1e} nats")
+
 sys.exit(1 if failures else 0)

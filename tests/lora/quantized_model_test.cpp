@@ -195,13 +195,13 @@ TEST(QuantizedModel, ASpoiledFolderOfBitsandbytesIsAnError) {
       "'nested_offset' must be a finite number, found nothing");
 }
 
-struct Run {
+struct Step {
   at::Tensor hidden;
   std::vector<at::Tensor> grads;
 };
 
 // Forward and backward with an adapter whose B is not zero.
-Run run(Decoder& model, bool checkpoint) {
+Step step(Decoder& model, bool checkpoint) {
   for (auto* linear : model.linears()) linear->terms.clear();
   attach_lora(model, {});
   for (auto* p : model.adapter_parameters())
@@ -209,7 +209,7 @@ Run run(Decoder& model, bool checkpoint) {
       p->value.copy_(at::cos(at::arange(p->value.numel(), at::kFloat)).view(p->value.sizes()) * 0.01);
   Saved saved;
   saved.checkpoint = checkpoint;
-  Run result;
+  Step result;
   result.hidden = forward(model, two_documents(), &saved);
   const auto d = at::sin(at::arange(result.hidden.numel(), at::kFloat)).view(result.hidden.sizes());
   backward(model, two_documents(), saved, d.to(result.hidden.scalar_type()));
@@ -224,7 +224,7 @@ TEST(QuantizedModel, TrainsAdaptersAsOnTheDequantizedWeights) {
       auto model = load_model(folder, dtype, {kind, {}}), plain = load_model(folder, dtype, {kind, {}});
       dequantize_model(plain);
       EXPECT_EQ(quantization_of(plain), Quantization::kNone);
-      const Run got = run(model, false), again = run(model, true), want = run(plain, false);
+      const Step got = step(model, false), again = step(model, true), want = step(plain, false);
       const double tolerance = dtype == Dtype::kFp32 ? 1e-5 : 2e-2;
       EXPECT_LT(relative(got.hidden, want.hidden), tolerance) << to_string(kind);
       ASSERT_EQ(got.grads.size(), 42U);
