@@ -23,8 +23,6 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   std::string_view bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
-  // The whole pages of `part` of bytes() need not stay in this process's memory; they are read again when touched.
-  void forget(std::string_view part) const;
 
  private:
   std::filesystem::path path_;

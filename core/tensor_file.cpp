@@ -204,13 +204,11 @@ at::Tensor TensorFile::map(const std::string& name) const {
   if (type == at::kBool || bytes.empty() ||
       reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(type) != 0)
     return load(name);
-  return at::from_blob(const_cast<char*>(bytes.data()), found.shape, [file](void*) {},
-                       at::TensorOptions().dtype(type));
+  return at::from_blob(
+      const_cast<char*>(bytes.data()), found.shape, [file](void*) {}, at::TensorOptions().dtype(type));
 }
 
-void TensorFile::forget(const std::string& name) const {
-  files_[where_.at(name).first]->forget(entry(name));
-}
+void TensorFile::forget(const std::string& name) const { files_[where_.at(name).first]->forget(entry(name)); }
 
 const std::map<std::string, std::string>& TensorFile::metadata() const { return files_[0]->metadata(); }
 

@@ -48,7 +48,12 @@ MergeReport merge_adapter(Decoder& model, const Adapter& adapter) {
   remove_adapter(model);
   apply_adapter(model, adapter);  // refuses what does not fit before any weight is touched
   std::map<std::string, Linear*> by_name;
-  for (Linear* linear : model.linears()) by_name[linear->name] = linear;
+  for (Linear* linear : model.linears()) {
+    by_name[linear->name] = linear;
+    check(!linear->quantized.defined(), "merge: ", linear->name, ".weight is quantized to ",
+          to_string(linear->quantized.kind),
+          ": an update smaller than its steps would be lost; dequantize the model first");
+  }
   remove_adapter(model);
   MergeReport report;
   for (const AdapterModule& module : adapter.modules)

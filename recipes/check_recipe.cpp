@@ -1,7 +1,9 @@
 // What can be known to be wrong before a weight is read.
 #include <algorithm>
+#include <functional>
 
 #include "core/error.h"
+#include "core/model/stored_quantization.h"
 #include "core/tensor_file.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/prepare.h"
@@ -62,6 +64,30 @@ void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
           ": a prompt and its answer must fit into corpus.sequence_length (", row, ")");
 }
 
+// A base in 4 bits can have adapters; it cannot be trained, distilled from or released.
+void check_quantization(const LoadedRecipe& loaded,
+                        const std::function<ModelConfig(const std::string&)>& config_of) {
+  const Recipe& r = loaded.recipe;
+  const auto stored = [&](const std::string& model) {
+    return stored_quantization(config_of(model).source, "config.json");
+  };
+  const auto refuse = [&](const char* section, const std::string& model) {
+    const auto kind = model == "@distill" || model == "@train" ? Quantization::kNone : stored(model);
+    check(kind == Quantization::kNone, loaded.place(section), ": the model is quantized to ", to_string(kind),
+          ", which only adapters can be trained on; give the unquantized model");
+  };
+  if (r.distill) refuse("distill", "@model");
+  if (r.train) refuse("train.model", r.train->model);
+  if (r.export_) refuse("export.model", released_model(r));
+  if (!r.lora || r.lora->quantize == Quantization::kNone || r.lora->model == "@distill" ||
+      r.lora->model == "@train")
+    return;
+  const auto kind = stored(r.lora->model);
+  check(kind == Quantization::kNone || kind == r.lora->quantize, loaded.place("lora.quantize"), " is ",
+        to_string(r.lora->quantize), ", but the model is quantized to ", to_string(kind),
+        " already; leave the key out, or give the unquantized model");
+}
+
 // A model folder that is named by path: its files, headers only.
 ModelConfig check_model(const std::string& place, const fs::path& path, bool templated) {
   check(fs::exists(path), place, ": there is no ", path.string(),
@@ -99,6 +125,9 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   const auto other = [&](const char* key, const std::string& model) {
     if (!model.empty() && model[0] != '@') check_model(loaded.place(key), loaded.resolve(model), templated);
   };
+  const auto config_of = [&](const std::string& model) {
+    return model.empty() || model[0] == '@' ? config : read_model_config(loaded.resolve(model));
+  };
   if (r.train) other("train.model", r.train->model);
   if (r.lora) other("lora.model", r.lora->model);
   if (r.export_) other("export.model", r.export_->model);
@@ -111,6 +140,7 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
             "input "
             "is gone then; write it to a file first");
   }
+  check_quantization(loaded, config_of);
   check_layers(loaded, config);
   check_targets(loaded);
   check_lengths(loaded, config);

@@ -17,7 +17,7 @@ namespace decant {
 namespace {
 
 struct GenerateArguments {
-  std::string model, adapter, dtype = "auto", prompt, system;
+  std::string model, adapter, dtype = "auto", quantize = "none", prompt, system;
   bool raw = false, json = false, has_prompt = false, sample = false;
   std::vector<std::string> stop;
   SamplingConfig sampling;
@@ -36,7 +36,7 @@ Speaker open_speaker(const GenerateArguments& a) {
   s.tokenizer = load_tokenizer(a.model);
   if (!a.raw) s.chat = open_chat_template(a.model);
   s.stop = open_stop_ids(a.model);
-  s.model = open_model(a.model, parse_dtype(a.dtype), a.adapter);
+  s.model = open_model(a.model, parse_dtype(a.dtype), a.adapter, parse_quantization(a.quantize));
   check(s.tokenizer->vocab_size() <= s.model.config.vocab_size, a.model, ": the tokenizer has ",
         s.tokenizer->vocab_size(), " tokens, the model only ", s.model.config.vocab_size,
         ": they do not belong together");
@@ -126,6 +126,7 @@ void add_options(CLI::App* verb, const std::shared_ptr<GenerateArguments>& a) {
   verb->add_option("--adapter", a->adapter, "PEFT folder");
   verb->add_option("--dtype", a->dtype, "auto (default), fp32 or bf16")
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  add_quantize_option(verb, a->quantize);
   verb->add_option("--system", a->system, "system message");
   verb->add_option("--max-tokens", a->sampling.max_new_tokens, "longest answer");
   verb->add_flag("--sample", a->sample,

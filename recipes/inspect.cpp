@@ -100,7 +100,8 @@ void inspect_adapter(const fs::path& path) {
   const Adapter adapter = read_adapter(path);
   print(concat(path.string(), ": PEFT adapter, rank ", adapter.config.rank, ", alpha ", adapter.config.alpha,
                adapter.config.use_rslora ? ", rsLoRA" : "", ", base ", shown(adapter.config.base_model, 200),
-               ", ", adapter.modules.size(), " modules\n"));
+               adapter.config.base_quantization.empty() ? "" : " quantized to ",
+               adapter.config.base_quantization, ", ", adapter.modules.size(), " modules\n"));
   for (const auto& module : adapter.modules)
     print(concat("  ", shown(module.module, 200), "  A ", shape_text(module.lora_a.sizes().vec()), " B ",
                  shape_text(module.lora_b.sizes().vec()), " scale ", adapter.config.scale_of(module.module),

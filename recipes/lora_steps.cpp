@@ -36,8 +36,11 @@ fs::path start_of(const AdapterJob& job, const Chain& chain) {
 }
 
 StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& base_digest) {
-  StepKey key{
-      job.step(), 1, config_key(job.settings.lora) + config_key(job.settings.train) + chain.precision(), {}};
+  StepKey key{job.step(),
+              1,
+              config_key(job.settings.lora) + config_key(job.settings.train) +
+                  quantization_key(*chain.recipe.lora) + chain.precision(),
+              {}};
   key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
   if (const fs::path start = start_of(job, chain); !start.empty()) key.inputs["start"] = digest_path(start);
   if (!job.candidate.empty()) key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
@@ -94,7 +97,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       open.push_back(job);
   if (open.empty()) return;
 
-  Decoder model = load_model(base, chain.dtype);
+  Decoder model = load_model(base, chain.dtype, adapter_base(section, base));
   GroupConfig together = section.together;
   if (together.slots == 0) together.slots = fitting_slots(open, config);
   open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));

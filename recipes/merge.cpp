@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/model/load_model.h"
+#include "core/model/stored_quantization.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "recipes/import_model.h"
 #include "recipes/open_model.h"
@@ -35,11 +36,22 @@ void refuse_existing(const fs::path& out) {
 }
 
 // Merged in fp32 and rounded once, to bf16 unless told otherwise: the dtype that releases are in.
-Exit run_merge(const fs::path& base, const fs::path& adapter, const fs::path& out, Dtype dtype) {
+// An adapter of a base in 4 bits is merged only by force: it was trained against the 4-bit values, and W + s
+// B A is neither those nor, quantized again, keeps updates smaller than a step (peft 2321 and 1043).
+Exit run_merge(const fs::path& base, const fs::path& adapter, const fs::path& out, Dtype dtype, bool force) {
   refuse_existing(out);
-  Decoder model = load_model(base, dtype);
   const Adapter read = read_adapter(adapter);
+  const std::string stored = to_string(stored_quantization(read_model_config(base).source, base.string()));
+  const std::string trained = read.config.base_quantization.empty() ? stored : read.config.base_quantization;
+  check(force || (!trained.starts_with("nf4") && !stored.starts_with("nf4")), adapter.string(),
+        ": was trained on a base in 4 bits (", trained,
+        "). It fits those values: merged into others it drifts, and a merged model that is quantized again "
+        "loses small "
+        "updates. Serve the adapter beside the base that it is evaluated on, or merge into the weights of ",
+        base.string(), stored == "none" ? "" : ", dequantized,", " all the same with --force");
   check_base(read, adapter, base);
+  Decoder model = load_model(base, dtype);
+  dequantize_model(model);
   const MergeReport report = merge_adapter(model, read);
   write_folder(out, [&](const fs::path& folder) {
     save_model(model, folder, dtype);
@@ -70,8 +82,12 @@ void add_merge(CLI::App& app, Action& action) {
   merge->add_option("OUT", *out, "folder to write")->required();
   merge->add_option("--dtype", *dtype, "of the merged weights: bf16 (default) or fp32")
       ->check(CLI::IsMember({"bf16", "fp32"}));
+  auto force = std::make_shared<bool>(false);
+  merge->add_flag("--force", *force, "merge an adapter that was trained on a base in 4 bits");
   merge->callback([=, &action] {
-    action = [=] { return run_merge(*base, *adapter, *out, *dtype == "fp32" ? Dtype::kFp32 : Dtype::kBf16); };
+    action = [=] {
+      return run_merge(*base, *adapter, *out, *dtype == "fp32" ? Dtype::kFp32 : Dtype::kBf16, *force);
+    };
   });
 
   auto* import = app.add_subcommand("import", "a GGUF file as a Hugging Face folder");

@@ -2,11 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <CLI/CLI.hpp>
+
 #include "core/adapter_file.h"
 #include "core/error.h"
 #include "core/gguf_file.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "core/model/gguf_model_config.h"
+#include "core/model/stored_quantization.h"
 #include "core/tensor_file.h"
 #include "data_pipeline/tokenizer_files.h"
 
@@ -16,14 +20,32 @@ namespace fs = std::filesystem;
 
 bool is_gguf(const fs::path& path) { return path.extension() == ".gguf"; }
 
-Decoder open_model(const fs::path& path, Dtype dtype, const fs::path& adapter) {
+namespace {
+
+// Adapters of others do not say what their base was kept in.
+void warn_of_other_quantization(const Adapter& read, const fs::path& adapter, const Decoder& model) {
+  const bool ours = !read.config.base_sha256.empty() || !read.config.base_quantization.empty();
+  const std::string trained = read.config.base_quantization.empty() ? "none" : read.config.base_quantization,
+                    now = to_string(quantization_of(model));
+  if (ours && trained != now)
+    log_warning(adapter.string(), ": was trained on a base quantized to ", trained,
+                " and runs on one quantized to ", now,
+                ": what it learned fits the former's weights (see --quantize)");
+}
+
+}  // namespace
+
+Decoder open_model(const fs::path& path, Dtype dtype, const fs::path& adapter, Quantization kind) {
   check(fs::exists(path), path.string(), ": no such model; expected a Hugging Face folder or a GGUF file");
   check(is_gguf(path) || fs::is_directory(path), path.string(),
         ": expected a Hugging Face folder or a file that ends in .gguf");
-  Decoder model = is_gguf(path) ? import_gguf(path, dtype) : load_model(path, dtype);
+  check(!is_gguf(path) || kind == Quantization::kNone, path.string(), ": a GGUF file is not quantized to ",
+        to_string(kind), "; import it first (decant import)");
+  Decoder model = is_gguf(path) ? import_gguf(path, dtype) : load_model(path, dtype, {kind, {}});
   if (!adapter.empty()) {
     const Adapter read = read_adapter(adapter);
     check_base(read, adapter, path);
+    warn_of_other_quantization(read, adapter, model);
     apply_adapter(model, read);
   }
   return model;
@@ -43,8 +65,32 @@ std::string weights_sha256(const fs::path& folder) {
     const at::Tensor t = tensors.load(name).to(at::kBFloat16).contiguous();
     digest.update(concat(name, " ", t.sizes(), "\n"));
     digest.update({static_cast<const char*>(t.data_ptr()), static_cast<size_t>(t.nbytes())});
+    tensors.forget(name);
   }
   return digest.hex();
+}
+
+LoadQuantized adapter_base(const LoraSection& section, const fs::path& base) {
+  if (section.quantize == Quantization::kNone || section.quantize_cache.empty())
+    return {section.quantize, {}};
+  return {section.quantize,
+          quantized_cache_file(section.quantize_cache, weights_sha256(base), section.quantize)};
+}
+
+std::string quantization_key(const LoraSection& section) {
+  return section.quantize == Quantization::kNone ? ""
+                                                 : concat("quantize: ", to_string(section.quantize), "\n");
+}
+
+Quantization parse_quantization(const std::string& text) {
+  for (const auto& [kind, name] : EnumNames<Quantization>::values)
+    if (text == name) return kind;
+  fail("--quantize: must be none, int8, nf4 or nf4_dq, found '", text, "'");
+}
+
+void add_quantize_option(CLI::App* verb, std::string& value) {
+  verb->add_option("--quantize", value, "the model's linears: none (default), int8, nf4 or nf4_dq")
+      ->check(CLI::IsMember({"none", "int8", "nf4", "nf4_dq"}));
 }
 
 ModelConfig open_model_config(const fs::path& path) {

@@ -11,13 +11,28 @@
 #include "core/model/load_model.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer.h"
+#include "recipes/recipe_config.h"
+
+namespace CLI {
+class App;
+}
 
 namespace decant {
 
 bool is_gguf(const std::filesystem::path& path);
 
-// `adapter` empty: none.
-Decoder open_model(const std::filesystem::path& path, Dtype dtype, const std::filesystem::path& adapter = {});
+// `adapter` empty: none. Warns when the adapter was trained on a base quantized otherwise. A GGUF is not
+// quantized: Error.
+Decoder open_model(const std::filesystem::path& path, Dtype dtype, const std::filesystem::path& adapter = {},
+                   Quantization kind = Quantization::kNone);
+
+// How the adapters' base is loaded, and its part of their steps' key.
+LoadQuantized adapter_base(const LoraSection& section, const std::filesystem::path& base);
+std::string quantization_key(const LoraSection& section);
+
+// "none", "int8", "nf4" or "nf4_dq" of a --quantize option, and the option.
+Quantization parse_quantization(const std::string& text);
+void add_quantize_option(CLI::App* verb, std::string& value);
 
 // Error when the adapter names another base than this one.
 void check_base(const Adapter& read, const std::filesystem::path& adapter, const std::filesystem::path& base);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/model/stored_quantization.h"
 #include "data_pipeline/prepare.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
@@ -89,8 +90,10 @@ class Planner {
     if (r_.lora)
       for (const auto& job : adapter_jobs(*r_.lora, r_.lora->tenants)) {
         const ModelConfig of = model(r_.lora->model);
-        out.push_back(
-            training(job.step(), job.settings.train, of, lora_parameters(of, job.settings.lora), 0));
+        PlanLine line =
+            training(job.step(), job.settings.train, of, lora_parameters(of, job.settings.lora), 0);
+        line.memory -= saved_by_quantizing(of);
+        out.push_back(line);
       }
     if (r_.evaluate) {
       const double models = 2 + 2 * r_.distill.has_value() + r_.train.has_value();
@@ -123,6 +126,16 @@ class Planner {
     ModelConfig c = config_;
     c.num_hidden_layers = static_cast<int64_t>(r_.distill->student.keep_layers.size());
     return c;
+  }
+
+  // Bytes of the base's linears that the adapters' steps do not hold.
+  double saved_by_quantizing(const ModelConfig& c) const {
+    const auto kind = r_.lora->quantize != Quantization::kNone ? r_.lora->quantize
+                                                               : stored_quantization(c.source, "config.json");
+    if (kind == Quantization::kNone) return 0;
+    const int64_t linear = c.linear_parameters();
+    return element_ * static_cast<double>(linear) -
+           static_cast<double>(quantized_bytes(linear / c.hidden_size, c.hidden_size, kind));
   }
 
   static int64_t lora_parameters(const ModelConfig& c, const LoraConfig& lora) {

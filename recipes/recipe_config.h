@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/kernels/quantized_weight.h"
 #include "core/model/generate.h"
 #include "core/setting.h"
 #include "data_pipeline/prepare.h"
@@ -30,6 +31,14 @@ template <>
 struct EnumNames<Precision> {
   static constexpr std::pair<Precision, const char*> values[] = {
       {Precision::kAuto, "auto"}, {Precision::kBf16, "bf16"}, {Precision::kFp32, "fp32"}};
+};
+
+template <>
+struct EnumNames<Quantization> {
+  static constexpr std::pair<Quantization, const char*> values[] = {{Quantization::kNone, "none"},
+                                                                    {Quantization::kInt8, "int8"},
+                                                                    {Quantization::kNf4, "nf4"},
+                                                                    {Quantization::kNf4Dq, "nf4_dq"}};
 };
 
 struct RandomModelConfig {
@@ -142,12 +151,21 @@ struct LoraSection {
   std::string tenant_files;
   std::map<std::string, Setting> overrides, candidates;
   GroupConfig together;
+  Quantization quantize = Quantization::kNone;
+  std::string quantize_cache;
   LoraConfig lora;
   TrainConfig train;
 
   static void visit(auto& c, auto&& field) {
     field("model", c.model, "base: @model, @distill, @train, or the path of a Hugging Face folder");
     field("tenants", c.tenants, "an adapter for each, trained on its conversations alone");
+    field("quantize", c.quantize,
+          "the base's linears while adapters train: none, int8, nf4, or nf4_dq (nf4 with double "
+          "quantization), as QLoRA; "
+          "evaluation and release keep the base as it is");
+    field("quantize_cache", c.quantize_cache,
+          "folder that keeps the quantized base, which is then mapped instead of made again; empty: none",
+          kDoesNotAffectResults);
     field("tenant_files", c.tenant_files,
           "instead of tenants: a folder with a file TENANT.yaml for each, which holds its overrides or "
           "nothing");

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kTokensAtOnce = 2048;
 
 struct ScoreArguments {
-  std::string model, adapter, dtype = "fp32";
+  std::string model, adapter, dtype = "fp32", quantize = "none";
 };
 
 std::vector<int64_t> parse_ids(const std::string& text, int64_t line, int64_t vocabulary) {
@@ -59,7 +59,8 @@ void write_scores(const Decoder& model, std::vector<std::vector<int64_t>>& docum
 
 // Lines that are there already are scored together; an answer is never held back for a line that may come.
 Exit run_score(const ScoreArguments& arguments) {
-  const Decoder model = open_model(arguments.model, parse_dtype(arguments.dtype), arguments.adapter);
+  const Decoder model = open_model(arguments.model, parse_dtype(arguments.dtype), arguments.adapter,
+                                   parse_quantization(arguments.quantize));
   std::vector<std::vector<int64_t>> documents;
   std::string text;
   int64_t line = 0, tokens = 0;
@@ -90,6 +91,7 @@ void add_score(CLI::App& app, Action& action) {
   verb->add_option("MODEL", a->model, "Hugging Face folder or GGUF file")->required();
   verb->add_option("--adapter", a->adapter, "PEFT folder");
   verb->add_option("--dtype", a->dtype, "fp32 (default) or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+  add_quantize_option(verb, a->quantize);
   verb->callback([&action, a] { action = [a] { return run_score(*a); }; });
 }
 

@@ -14,7 +14,8 @@ namespace decant {
 
 namespace {
 
-// Blocks of the weight: kWide of the result's columns by kDeep summed ones; both stay in the second-level cache.
+// Blocks of the weight: kWide of the result's columns by kDeep summed ones; both stay in the second-level
+// cache.
 constexpr int64_t kWide = 256, kDeep = 512, kTile = 64;
 constexpr int64_t kTokensAtOnce = 1024;  // a block is dequantised once for these
 constexpr int64_t kDepthUnit = 32;
@@ -68,9 +69,10 @@ T* room(int64_t elements) {
   return values.data();
 }
 
-// y^T = w x^T, block by block of w's rows: so the weight is a left operand, which lies as it is dequantised, and the
-// transposing is left to x and y, which are small.
-void tile_linear(const at::Tensor& x, const Stack& stack, const at::Tensor& bias, int64_t tile, at::Tensor y) {
+// y^T = w x^T, block by block of w's rows: so the weight is a left operand, which lies as it is dequantised,
+// and the transposing is left to x and y, which are small.
+void tile_linear(const at::Tensor& x, const Stack& stack, const at::Tensor& bias, int64_t tile,
+                 at::Tensor y) {
   const int64_t rows = x.size(0), inputs = x.size(1), outputs = y.size(1);
   const int64_t tiles = round_up(rows, tile) / tile, deep = round_up(inputs, kDepthUnit);
   const auto packed = at::empty({tiles, deep * tile}, x.options());
@@ -85,35 +87,37 @@ void tile_linear(const at::Tensor& x, const Stack& stack, const at::Tensor& bias
     auto* w = room<uint16_t, 0>(kWide * kDeep);
     auto* c = room<float, 1>(tiles * kWide * tile);
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kWide, wide = std::min(kWide, outputs - first), high = round_up(wide, kTile);
+      const int64_t first = block * kWide, wide = std::min(kWide, outputs - first),
+                    high = round_up(wide, kTile);
       for (int64_t q = 0; q < inputs; q += kDeep) {
         const int64_t width = std::min(kDeep, inputs - q), depth = round_up(width, kDepthUnit);
         if (high != wide || depth != width) std::fill_n(w, high * depth, uint16_t{0});
         stack.dequantize(first, wide, q, width, w, depth);
         for (int64_t t = 0; t < tiles; ++t)
           for (int64_t r = 0; r < high; r += kTile)
-            tile_product(kTile, tile, depth, w + r * depth, depth, words(packed) + (t * deep + q) * tile, tile,
-                         c + (t * kWide + r) * tile, tile, q > 0);
+            tile_product(kTile, tile, depth, w + r * depth, depth, words(packed) + (t * deep + q) * tile,
+                         tile, c + (t * kWide + r) * tile, tile, q > 0);
       }
       for (int64_t t = 0; t < tiles; ++t)
-        quantized_loops()->store_transposed(c + t * kWide * tile, tile,
-                                            bias.defined() ? words(bias) + first : nullptr,
-                                            std::min(tile, rows - t * tile), wide,
-                                            words(y) + t * tile * y.stride(0) + first, y.stride(0));
+        quantized_loops()->store_transposed(
+            c + t * kWide * tile, tile, bias.defined() ? words(bias) + first : nullptr,
+            std::min(tile, rows - t * tile), wide, words(y) + t * tile * y.stride(0) + first, y.stride(0));
     }
   });
 }
 
 // Block by block of w's columns; its rows, interleaved in pairs, are a right operand.
 void tile_input_grad(const at::Tensor& dy, const Stack& stack, at::Tensor dx) {
-  const int64_t rows = dx.size(0), inputs = dx.size(1), outputs = dy.size(1), tiles = round_up(rows, kTile) / kTile;
+  const int64_t rows = dx.size(0), inputs = dx.size(1), outputs = dy.size(1),
+                tiles = round_up(rows, kTile) / kTile;
   at::parallel_for(0, round_up(inputs, kWide) / kWide, 1, [&](int64_t begin, int64_t end) {
     const TileScope scope;
     auto* w = room<uint16_t, 0>(kWide * kDeep);
     auto* pair = room<uint16_t, 2>(2 * kWide);
     auto* c = room<float, 1>(tiles * kTile * kWide);
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kWide, width = std::min(kWide, inputs - first), wide = round_up(width, kTile);
+      const int64_t first = block * kWide, width = std::min(kWide, inputs - first),
+                    wide = round_up(width, kTile);
       for (int64_t p = 0; p < outputs; p += kDeep) {
         const int64_t depth = std::min(kDeep, outputs - p);  // even: dy is padded
         std::fill_n(pair, 2 * wide, uint16_t{0});
@@ -149,7 +153,8 @@ at::Tensor dequantized(const Stack& stack, int64_t row, int64_t rows, int64_t co
     if (out.scalar_type() == at::kBFloat16)
       stack.dequantize(row + begin, end - begin, column, columns, words(out) + begin * columns, columns);
     else
-      stack.dequantize(row + begin, end - begin, column, columns, out.data_ptr<float>() + begin * columns, columns);
+      stack.dequantize(row + begin, end - begin, column, columns, out.data_ptr<float>() + begin * columns,
+                       columns);
   });
   return out;
 }

@@ -1,7 +1,8 @@
-// Matrix products with quantized weights. A block of the weight is dequantised into scratch that stays in the cache and
-// multiplied at once, in the compute dtype: the weight never exists whole in it. bf16 runs in tiles of 64 tokens (tile.h),
-// which are this kernel's panels (gemm.h says why one fixed number): a row's bits depend neither on its place nor on its
-// neighbours. fp32, and bf16 where the machine has no bf16 instructions, run gemm.h's products over panels of weights.
+// Matrix products with quantized weights. A block of the weight is dequantised into scratch that stays in the
+// cache and multiplied at once, in the compute dtype: the weight never exists whole in it. bf16 runs in tiles
+// of 64 tokens (tile.h), which are this kernel's panels (gemm.h says why one fixed number): a row's bits
+// depend neither on its place nor on its neighbours. fp32, and bf16 where the machine has no bf16
+// instructions, run gemm.h's products over panels of weights.
 //
 // Legend: T tokens, N outputs of all weights, K inputs.
 #pragma once

@@ -1,5 +1,5 @@
-// The loops over 4-bit and 8-bit weights, compiled twice as loops.h says (and under its rules: nothing inline that the
-// rest shares), without contraction of products and sums: bitsandbytes rounds each.
+// The loops over 4-bit and 8-bit weights, compiled twice as loops.h says (and under its rules: nothing inline
+// that the rest shares), without contraction of products and sums: bitsandbytes rounds each.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,11 @@ namespace decant {
 
 template <class T>
 struct QuantizedLoopsOf {
-  // Elements [first, first + count) of a flattened NF4 weight: code * absmax, rounded once. packed: the weight's first
-  // byte, two codes a byte, the earlier one in the high half. absmax[0] belongs to the block that `first` lies in.
-  void (*from_nf4)(const uint8_t* packed, const float* absmax, int64_t block, int64_t first, int64_t count, T* out);
+  // Elements [first, first + count) of a flattened NF4 weight: code * absmax, rounded once. packed: the
+  // weight's first byte, two codes a byte, the earlier one in the high half. absmax[0] belongs to the block
+  // that `first` lies in.
+  void (*from_nf4)(const uint8_t* packed, const float* absmax, int64_t block, int64_t first, int64_t count,
+                   T* out);
   // scale * code.
   void (*from_int8)(const int8_t* codes, float scale, int64_t count, T* out);
   // Largest magnitude.
@@ -25,14 +27,16 @@ struct QuantizedLoops {
   QuantizedLoopsOf<uint16_t> bf16;
   QuantizedLoopsOf<float> fp32;
   // map[codes[i]] * absmax + offset.
-  void (*nested_absmax)(const uint8_t* codes, int64_t count, const float* map, float absmax, float offset, float* out);
+  void (*nested_absmax)(const uint8_t* codes, int64_t count, const float* map, float absmax, float offset,
+                        float* out);
   // Two rows as a right operand of tile.h: out[2 i] = a[i], out[2 i + 1] = b[i].
   void (*interleave)(const uint16_t* a, const uint16_t* b, int64_t count, uint16_t* out);
-  // x [rows, columns] as the right operand x^T, [padded_columns / 2][width][2] with zeros beyond rows and columns.
-  // width is a multiple of 16, padded_columns of 32.
+  // x [rows, columns] as the right operand x^T, [padded_columns / 2][width][2] with zeros beyond rows and
+  // columns. width is a multiple of 16, padded_columns of 32.
   void (*pack_transposed)(const uint16_t* x, int64_t stride, int64_t rows, int64_t columns, int64_t width,
                           int64_t padded_columns, uint16_t* out);
-  // x [columns, width] of floats (+ bias [columns], may be null), transposed: y [rows, columns], rows <= width.
+  // x [columns, width] of floats (+ bias [columns], may be null), transposed: y [rows, columns], rows <=
+  // width.
   void (*store_transposed)(const float* x, int64_t width, const uint16_t* bias, int64_t rows, int64_t columns,
                            uint16_t* y, int64_t y_stride);
 };

@@ -59,7 +59,8 @@ void quantize_absmax(const at::Tensor& x, QuantizedWeight& weight) {
     const float factor = 1.0f / absmax;
     for (int64_t i = begin; i < end; ++i) {
       const float scaled = std::clamp(from[i] * factor, -1.0f, 1.0f);
-      to[i] = absmax == 0 ? 0 : table[static_cast<size_t>((scaled + 1.0f) * 0.5f * 65535.0f + 0.5f)];
+      to[i] =
+          !std::isfinite(factor) ? 0 : table[static_cast<size_t>((scaled + 1.0f) * 0.5f * 65535.0f + 0.5f)];
     }
   }
 }
@@ -104,16 +105,16 @@ void quantize_nf4(const at::Tensor& w, QuantizedWeight& out) {
         loop.to_nf4(x, n, 1.0f / safe, n < kBlock ? safe : 0.0f, bounds.data(), codes.data());
         if (n % 2 == 1) codes[static_cast<size_t>(n)] = 7;  // a zero
         for (int64_t i = 0; i < n; i += 2)
-          packed[(b * kBlock + i) / 2] = static_cast<uint8_t>(codes[static_cast<size_t>(i)] << 4 |
-                                                              codes[static_cast<size_t>(i + 1)]);
+          packed[(b * kBlock + i) / 2] =
+              static_cast<uint8_t>(codes[static_cast<size_t>(i)] << 4 | codes[static_cast<size_t>(i + 1)]);
       }
     });
   });
 }
 
 template <class T>
-void dequantize_rows(const QuantizedLoopsOf<T>& loop, const QuantizedWeight& w, const float* absmax, int64_t row,
-                     int64_t rows, int64_t column, int64_t columns, T* to, int64_t stride) {
+void dequantize_rows(const QuantizedLoopsOf<T>& loop, const QuantizedWeight& w, const float* absmax,
+                     int64_t row, int64_t rows, int64_t column, int64_t columns, T* to, int64_t stride) {
   // Rows of a block lie apart, which the processor's own prefetching does not see.
   constexpr int64_t kRowsAhead = 8, kLine = 64;
   const int64_t line = w.kind == Quantization::kInt8 ? kLine : 2 * kLine;
@@ -147,21 +148,23 @@ const char* to_string(Quantization kind) {
 }
 
 const QuantizedLoops* quantized_loops() {
-  static const QuantizedLoops chosen = instruction_set() >= InstructionSet::kAvx512 ? avx512::make_quantized_loops()
-                                       : instruction_set() >= InstructionSet::kAvx2 ? avx2::make_quantized_loops()
-                                                                                    : QuantizedLoops{};
+  static const QuantizedLoops chosen =
+      instruction_set() >= InstructionSet::kAvx512 ? avx512::make_quantized_loops()
+      : instruction_set() >= InstructionSet::kAvx2 ? avx2::make_quantized_loops()
+                                                   : QuantizedLoops{};
   return chosen.nested_absmax != nullptr ? &chosen : nullptr;
 }
 
 at::Tensor nf4_levels() {
-  return at::tensor({-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-                     -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-                     0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-                     0.7229568362236023, 1.0},
+  return at::tensor({-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+                     -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
+                     0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+                     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0},
                     at::kFloat);
 }
 
-// bitsandbytes functional.py, create_dynamic_map(): seven decades, each with twice the fractions of the one below.
+// bitsandbytes functional.py, create_dynamic_map(): seven decades, each with twice the fractions of the one
+// below.
 at::Tensor dynamic_map() {
   std::vector<float> values = {0.0f, 1.0f};
   for (int i = 0; i < 7; ++i) {
@@ -226,12 +229,12 @@ at::Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype) {
   return out;
 }
 
-void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
-                      int64_t columns, uint16_t* to, int64_t stride) {
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows,
+                      int64_t column, int64_t columns, uint16_t* to, int64_t stride) {
   dequantize_rows(quantized_loops()->bf16, weight, absmax, row, rows, column, columns, to, stride);
 }
-void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows, int64_t column,
-                      int64_t columns, float* to, int64_t stride) {
+void dequantize_block(const QuantizedWeight& weight, const float* absmax, int64_t row, int64_t rows,
+                      int64_t column, int64_t columns, float* to, int64_t stride) {
   dequantize_rows(quantized_loops()->fp32, weight, absmax, row, rows, column, columns, to, stride);
 }
 
@@ -244,9 +247,9 @@ at::Tensor absmax_of(const QuantizedWeight& weight) {
   at::parallel_for(0, weight.nested_absmax.numel(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const int64_t first = b * kNestedBlock;
-      quantized_loops()->nested_absmax(codes + first, std::min(kNestedBlock, count - first),
-                                       weight.nested_map.const_data_ptr<float>(),
-                                       weight.nested_absmax.const_data_ptr<float>()[b], weight.offset, to + first);
+      quantized_loops()->nested_absmax(
+          codes + first, std::min(kNestedBlock, count - first), weight.nested_map.const_data_ptr<float>(),
+          weight.nested_absmax.const_data_ptr<float>()[b], weight.offset, to + first);
     }
   });
   return out;

@@ -20,7 +20,7 @@ template <class Model, class Visit>
 void each_parameter(Model& model, const Visit& visit) {
   const auto linears = [&](auto& projection) {
     for (auto& one : projection.linears) {
-      visit(one.weight);
+      if (one.weight.defined()) visit(one.weight);
       if (one.bias.defined()) visit(one.bias);
     }
   };

@@ -43,7 +43,7 @@ struct Decoder {
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
 
   // Every parameter of the checkpoint, in the checkpoint's order; with fused weights, the views. Adapter
-  // terms are not among them.
+  // terms are not among them, nor are quantized weights, which have no value.
   std::vector<Parameter*> parameters();
   std::vector<const Parameter*> parameters() const;
   // Every linear of the seven projections of all layers, in order.

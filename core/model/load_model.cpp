@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/instruction_set.h"
-#include "core/random.h"
 #include "core/model/stored_quantization.h"
+#include "core/random.h"
 #include "core/tensor_file.h"
 
 namespace decant {
@@ -24,7 +24,8 @@ constexpr size_t kNamesShown = 5;
 // What a tensor of the checkpoint is, for random initialisation.
 enum class Role { kMatrix, kNorm, kBias };
 
-// The tensor of a name, in the compute dtype and of this shape; and, where a linear's weight is quantized, that instead.
+// The tensor of a name, in the compute dtype and of this shape; and, where a linear's weight is quantized,
+// that instead.
 struct Get {
   std::function<at::Tensor(const std::string& name, at::IntArrayRef shape, Role role)> tensor;
   std::function<QuantizedWeight(const std::string& name, at::IntArrayRef shape)> quantized;  // may be empty
@@ -39,7 +40,8 @@ Linear get_linear(const Get& get, const std::string& name, int64_t outputs, int6
   one.name = name;
   one.weight.name = name + ".weight";
   if (get.quantized) one.quantized = get.quantized(one.weight.name, {outputs, inputs});
-  if (!one.quantized.defined()) one.weight = get_parameter(get, one.weight.name, {outputs, inputs}, Role::kMatrix);
+  if (!one.quantized.defined())
+    one.weight = get_parameter(get, one.weight.name, {outputs, inputs}, Role::kMatrix);
   if (bias) one.bias = get_parameter(get, name + ".bias", {outputs}, Role::kBias);
   return one;
 }
@@ -165,7 +167,8 @@ Dtype fastest_dtype() {
 namespace {
 
 // Checked, in the compute dtype.
-at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape, Dtype dtype) {
+at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape,
+                        Dtype dtype) {
   check(given.defined(), name, ": the tensor is missing");
   check_shape(name, shape, given.sizes());
   check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
@@ -176,6 +179,21 @@ at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::In
   return value;
 }
 
+// Copies the parts of `weight` into `room`. Codes and scales would else be allocated behind the tensor that
+// they are made from, and every tensor that is freed would leave a hole in the heap.
+void move_into(const at::Tensor& room, QuantizedWeight& weight) {
+  constexpr int64_t kAlign = 64;
+  int64_t at = 0;
+  for (auto* part : {&weight.codes, &weight.absmax, &weight.nested_absmax, &weight.nested_map}) {
+    if (!part->defined()) continue;
+    const auto bytes = static_cast<int64_t>(part->nbytes());
+    const auto place = room.narrow(0, at, bytes).view(part->scalar_type()).view(part->sizes());
+    place.copy_(*part);
+    *part = place;
+    at += (bytes + kAlign - 1) / kAlign * kAlign;
+  }
+}
+
 Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
   Get get;
   get.tensor = [&source, dtype](const std::string& name, at::IntArrayRef shape, Role) {
@@ -183,7 +201,10 @@ Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
   };
   if (kind != Quantization::kNone)
     get.quantized = [&source, dtype, kind](const std::string& name, at::IntArrayRef shape) {
-      return quantize_weight(model_tensor(source(name), name, shape, dtype), kind);
+      const auto room = at::empty({quantized_bytes(shape[0], shape[1], kind) + 4 * 64}, at::kByte);
+      auto weight = quantize_weight(model_tensor(source(name), name, shape, dtype), kind);
+      move_into(room, weight);
+      return weight;
     };
   return get;
 }
@@ -195,7 +216,8 @@ void write_cache(Decoder& model, const std::filesystem::path& file) {
   for (const auto& [name, tensor] : tensors) bytes += tensor.nbytes();
   std::error_code ignored;
   std::filesystem::create_directories(file.parent_path(), ignored);
-  check(std::filesystem::is_directory(file.parent_path()), file.parent_path().string(), ": cannot make this folder");
+  check(std::filesystem::is_directory(file.parent_path()), file.parent_path().string(),
+        ": cannot make this folder");
   check_free_disk(file.parent_path(), bytes + (bytes >> 6));
   write_tensors(file, tensors);
 }
@@ -203,9 +225,9 @@ void write_cache(Decoder& model, const std::filesystem::path& file) {
 // Error when the folder is quantized already, and otherwise than asked for.
 Quantization kind_of(const ModelConfig& config, Quantization asked) {
   const auto stored = stored_quantization(config.source, "config.json");
-  check(stored == Quantization::kNone || asked == Quantization::kNone || asked == stored, "config.json: the model is quantized to ",
-        to_string(stored), " already, and cannot be quantized to ", to_string(asked),
-        "; leave the quantization out, or start from the unquantized model");
+  check(stored == Quantization::kNone || asked == Quantization::kNone || asked == stored,
+        "config.json: the model is quantized to ", to_string(stored), " already, and cannot be quantized to ",
+        to_string(asked), "; leave the quantization out, or start from the unquantized model");
   return stored != Quantization::kNone ? stored : asked;
 }
 
@@ -233,7 +255,8 @@ Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQ
     };
     Get get = get_from(source, dtype, kind);
     if (cached || stored) {
-      const auto from = cached ? std::make_shared<TensorFile>(quantized.cache) : std::make_shared<TensorFile>(file);
+      const auto from =
+          cached ? std::make_shared<TensorFile>(quantized.cache) : std::make_shared<TensorFile>(file);
       get.quantized = [from, kind](const std::string& name, at::IntArrayRef shape) {
         auto weight = read_quantized(*from, name, shape[0], shape[1]);
         check(!weight || weight->kind == kind, name, ": expected ", to_string(kind), ", found ",
@@ -243,7 +266,8 @@ Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQ
     }
     auto model = build(config, get);
     if (cached)
-      check(quantization_of(model) == kind, quantized.cache.string(), ": holds no quantized linears; remove the file");
+      check(quantization_of(model) == kind, quantized.cache.string(),
+            ": holds no quantized linears; remove the file");
     if (config.tie_word_embeddings && file.contains("lm_head.weight")) {
       const auto head = file.load("lm_head.weight"), embedding = file.load("model.embed_tokens.weight");
       check(head.scalar_type() == embedding.scalar_type() && at::equal(head, embedding),
@@ -280,7 +304,8 @@ Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, do
 void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype dtype,
                 int64_t max_shard_bytes) {
   check(quantization_of(model) == Quantization::kNone, folder.string(), ": a model quantized to ",
-        to_string(quantization_of(model)), " is not written: what a folder holds must be the weights; load it unquantized");
+        to_string(quantization_of(model)),
+        " is not written: what a folder holds must be the weights; load it unquantized");
   NamedTensors tensors;
   uint64_t bytes = 0;
   for (const auto* parameter : model.parameters()) {
@@ -333,7 +358,8 @@ Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers) 
     const auto copy = [&](const Projection& projection) {
       std::vector<Linear> linears;
       for (const auto& one : projection.linears) {
-        check(!one.quantized.defined(), "keep_layers: ", one.name, " is quantized; load the model unquantized");
+        check(!one.quantized.defined(), "keep_layers: ", one.name,
+              " is quantized; load the model unquantized");
         Linear mine;
         mine.name = after + one.name.substr(before.size());
         mine.weight = renamed(clone(one.weight));

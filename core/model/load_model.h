@@ -18,16 +18,18 @@ at::ScalarType to_torch(Dtype dtype);
 // bf16 where the machine has bf16 instructions (avx512_bf16 or amx_bf16; core/instruction_set.h), else fp32.
 Dtype fastest_dtype();
 
-// How the linears of the decoder's layers are kept; embedding, norms, biases and head stay in the model's dtype.
+// How the linears of the decoder's layers are kept; embedding, norms, biases and head stay in the model's
+// dtype.
 struct LoadQuantized {
   Quantization kind = Quantization::kNone;
-  // A file that holds this model's linears quantized so (stored_quantization.h), or that is written with them; empty: none.
+  // A file that holds this model's linears quantized so (stored_quantization.h), or that is written with
+  // them; empty: none.
   std::filesystem::path cache;
 };
 
-// A Hugging Face folder: config.json and model.safetensors or shards with their index. Quantized tensor by tensor while it
-// is read, so that never more than one tensor of the model is there unquantized. A folder that bitsandbytes quantized to
-// nf4 is read as it is; asking for another kind is an Error.
+// A Hugging Face folder: config.json and model.safetensors or shards with their index. Quantized tensor by
+// tensor while it is read, so that never more than one tensor of the model is there unquantized. A folder
+// that bitsandbytes quantized to nf4 is read as it is; asking for another kind is an Error.
 Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQuantized& quantized = {});
 
 // A decoder with the given tensors; `source(name)` returns the tensor of that name. Used by load_model, GGUF
@@ -39,8 +41,8 @@ Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource&
 // Seeded random weights of the given standard deviation (norms 1, biases 0): tests and tiny recipes.
 Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, double deviation = 0.02);
 
-// config.json and model.safetensors (sharded above max_shard_bytes), weights in `dtype`; atomically. Error for a quantized
-// model.
+// config.json and model.safetensors (sharded above max_shard_bytes), weights in `dtype`; atomically. Error
+// for a quantized model.
 void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype dtype,
                 int64_t max_shard_bytes = 5'000'000'000);
 

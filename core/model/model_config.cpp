@@ -334,7 +334,8 @@ ModelConfig parse_model_config(const Json& json, const std::string& where) {
   ModelConfig config;
   config.family = parse_family(fields);
   const auto& family = traits(config.family);
-  check(fields.value("quantization_config") == nullptr || stored_quantization(json, where) != Quantization::kNone,
+  check(fields.value("quantization_config") == nullptr ||
+            stored_quantization(json, where) != Quantization::kNone,
         fields.name("quantization_config"),
         ": quantized weights are not supported, but for bitsandbytes' nf4; give the model in bf16 or fp32");
 
@@ -417,6 +418,7 @@ Json model_config_json(const ModelConfig& config, const std::string& dtype) {
   else
     json["rope_scaling"] = rope_json(config.rope, false);
   json["rope_parameters"] = rope_json(config.rope, true);
+  json.erase("quantization_config");  // what is written has its weights' values
   json["torch_dtype"] = dtype;
   json["dtype"] = dtype;
   return json;

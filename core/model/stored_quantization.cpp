@@ -11,7 +11,8 @@ namespace decant {
 namespace {
 
 constexpr std::string_view kState = ".quant_state.bitsandbytes__nf4";
-constexpr std::string_view kParts[] = {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", kState};
+constexpr std::string_view kParts[] = {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map",
+                                       kState};
 
 // A tensor of this dtype and number of values, as one row.
 at::Tensor values_of(const TensorFile& file, const std::string& name, at::ScalarType dtype, int64_t count) {
@@ -25,25 +26,28 @@ at::Tensor values_of(const TensorFile& file, const std::string& name, at::Scalar
 
 at::Tensor finite_values(const TensorFile& file, const std::string& name, int64_t count) {
   const auto values = values_of(file, name, at::kFloat, count);
-  check(at::isfinite(values).all().item<bool>(), name, ": holds values that are not finite (NaN or infinity)");
+  check(at::isfinite(values).all().item<bool>(), name,
+        ": holds values that are not finite (NaN or infinity)");
   return values;
 }
 
 int64_t state_integer(const Json& state, const char* key, const std::string& where) {
-  check(state.contains(key) && state[key].is_number_integer(), where, ": '", key, "' must be a whole number, found ",
-        state.contains(key) ? state[key].dump() : "nothing");
+  check(state.contains(key) && state[key].is_number_integer(), where, ": '", key,
+        "' must be a whole number, found ", state.contains(key) ? state[key].dump() : "nothing");
   return state[key].get<int64_t>();
 }
 
 QuantizedWeight read_nf4(const TensorFile& file, const std::string& name, int64_t outputs, int64_t inputs) {
   const std::string where = name + std::string(kState);
   const auto text = file.load(where);
-  check(text.scalar_type() == at::kByte, where, ": expected bytes of JSON, found ", c10::toString(text.scalar_type()));
-  const Json state = parse_json(
-      {static_cast<const char*>(text.const_data_ptr()), static_cast<size_t>(text.numel())}, where);
+  check(text.scalar_type() == at::kByte, where, ": expected bytes of JSON, found ",
+        c10::toString(text.scalar_type()));
+  const Json state =
+      parse_json({static_cast<const char*>(text.const_data_ptr()), static_cast<size_t>(text.numel())}, where);
   check(state.is_object(), where, ": expected an object, found ", state.type_name());
-  check(state.contains("shape") && state["shape"] == Json({outputs, inputs}), where, ": expected 'shape' [", outputs, ", ",
-        inputs, "] by the config, found ", state.contains("shape") ? state["shape"].dump() : "nothing");
+  check(state.contains("shape") && state["shape"] == Json({outputs, inputs}), where, ": expected 'shape' [",
+        outputs, ", ", inputs, "] by the config, found ",
+        state.contains("shape") ? state["shape"].dump() : "nothing");
   QuantizedWeight w;
   w.outputs = outputs;
   w.inputs = inputs;
@@ -78,15 +82,18 @@ QuantizedWeight read_nf4(const TensorFile& file, const std::string& name, int64_
 Quantization stored_quantization(const Json& config, const std::string& where) {
   if (!config.is_object() || !config.contains("quantization_config")) return Quantization::kNone;
   const Json& q = config["quantization_config"];
-  const auto is = [&](const char* key, const Json& value) { return q.is_object() && q.contains(key) && q[key] == value; };
+  const auto is = [&](const char* key, const Json& value) {
+    return q.is_object() && q.contains(key) && q[key] == value;
+  };
   if (!is("quant_method", "bitsandbytes") || !is("load_in_4bit", true)) return Quantization::kNone;
-  check(is("bnb_4bit_quant_type", "nf4"), where, ": 'quantization_config.bnb_4bit_quant_type' must be nf4, found ",
+  check(is("bnb_4bit_quant_type", "nf4"), where,
+        ": 'quantization_config.bnb_4bit_quant_type' must be nf4, found ",
         q.contains("bnb_4bit_quant_type") ? q["bnb_4bit_quant_type"].dump() : "nothing (fp4)");
   return is("bnb_4bit_use_double_quant", true) ? Quantization::kNf4Dq : Quantization::kNf4;
 }
 
-std::optional<QuantizedWeight> read_quantized(const TensorFile& file, const std::string& name, int64_t outputs,
-                                              int64_t inputs) {
+std::optional<QuantizedWeight> read_quantized(const TensorFile& file, const std::string& name,
+                                              int64_t outputs, int64_t inputs) {
   if (file.contains(name + std::string(kState))) return read_nf4(file, name, outputs, inputs);
   const std::string scales = name.substr(0, name.rfind('.')) + ".SCB";
   if (!file.contains(scales)) return std::nullopt;
@@ -115,7 +122,8 @@ void append_quantized(NamedTensors& tensors, const std::string& name, const Quan
     tensors.emplace_back(name.substr(0, name.rfind('.')) + ".SCB", w.absmax);
     return;
   }
-  Json state = {{"quant_type", "nf4"}, {"blocksize", w.block}, {"dtype", "bfloat16"}, {"shape", {w.outputs, w.inputs}}};
+  Json state = {
+      {"quant_type", "nf4"}, {"blocksize", w.block}, {"dtype", "bfloat16"}, {"shape", {w.outputs, w.inputs}}};
   tensors.emplace_back(name, w.codes.view({-1, 1}));
   tensors.emplace_back(name + ".absmax", w.absmax);
   tensors.emplace_back(name + ".quant_map", nf4_levels());
@@ -132,8 +140,8 @@ void append_quantized(NamedTensors& tensors, const std::string& name, const Quan
   tensors.emplace_back(name + std::string(kState), bytes);
 }
 
-std::filesystem::path quantized_cache_file(const std::filesystem::path& folder, const std::string& weights_digest,
-                                           Quantization kind) {
+std::filesystem::path quantized_cache_file(const std::filesystem::path& folder,
+                                           const std::string& weights_digest, Quantization kind) {
   return folder / concat(weights_digest.substr(0, 32), "-", to_string(kind), ".safetensors");
 }
 

@@ -54,9 +54,9 @@ TEST_F(Nf4Golden, NestedAbsmaxAreBitsandbytesBitForBit) {
     at::ScalarType type;
   };
   int compared = 0;
-  for (const auto& [key, input, type] : {Case{"nf4dq.float32.", "input", at::kFloat},
-                                         Case{"nf4dq.bfloat16.", "input", at::kBFloat16},
-                                         Case{"nf4dq_sane.", "sane.input", at::kFloat}}) {
+  for (const auto& [key, input, type] :
+       {Case{"nf4dq.float32.", "input", at::kFloat}, Case{"nf4dq.bfloat16.", "input", at::kBFloat16},
+        Case{"nf4dq_sane.", "sane.input", at::kFloat}}) {
     const std::string at = key;
     auto w = quantize_weight(load(input).to(type), Quantization::kNf4Dq);
     EXPECT_EQ(differences(w.codes, load(at + "packed").flatten()), 0) << key;
@@ -76,7 +76,8 @@ TEST_F(Nf4Golden, NestedAbsmaxAreBitsandbytesBitForBit) {
 
 const std::vector<Quantization> kKinds = {Quantization::kInt8, Quantization::kNf4, Quantization::kNf4Dq};
 // Rows that blocks divide and rows that they do not, single rows, odd numbers.
-const std::vector<std::pair<int64_t, int64_t>> kShapes = {{64, 64}, {300, 576}, {1, 64}, {7, 100}, {33, 37}, {5, 1}};
+const std::vector<std::pair<int64_t, int64_t>> kShapes = {{64, 64}, {300, 576}, {1, 64},
+                                                          {7, 100}, {33, 37},   {5, 1}};
 
 TEST(QuantizedWeight, ValuesAreThoseOfThePlainForm) {
   at::manual_seed(1);
@@ -95,14 +96,16 @@ TEST(QuantizedWeight, ValuesAreThoseOfThePlainForm) {
 TEST(QuantizedWeight, Int8RoundsToTheNearestOf255Levels) {
   const auto w = at::tensor({1.0F, -1.0F, 0.5F, 0.00394F, 0.0F, 0.0F}).view({2, 3});
   const auto q = quantize_weight(w, Quantization::kInt8);
-  EXPECT_TRUE(at::equal(q.codes, at::tensor({127, -127, 64, 127, 0, 0}, at::kChar).view({2, 3})));  // 63.5 to even
+  EXPECT_TRUE(
+      at::equal(q.codes, at::tensor({127, -127, 64, 127, 0, 0}, at::kChar).view({2, 3})));  // 63.5 to even
   EXPECT_TRUE(at::equal(q.absmax, at::tensor({1.0F, 0.00394F})));
 }
 
 TEST(QuantizedWeight, FourBitsTakeAtMost29HundredthsOfBf16) {
   for (const auto kind : {Quantization::kNf4, Quantization::kNf4Dq})
     EXPECT_LE(static_cast<double>(quantized_bytes(3584, 3584, kind)), 0.29 * 2 * 3584 * 3584);
-  EXPECT_NEAR(8.0 * static_cast<double>(quantized_bytes(3584, 3584, Quantization::kNf4Dq)) / (3584.0 * 3584), 4.127, 0.002);
+  EXPECT_NEAR(8.0 * static_cast<double>(quantized_bytes(3584, 3584, Quantization::kNf4Dq)) / (3584.0 * 3584),
+              4.127, 0.002);
 }
 
 class QuantizedProducts : public testing::TestWithParam<at::ScalarType> {};
@@ -121,7 +124,9 @@ TEST_P(QuantizedProducts, AreThoseOfTheDequantisedWeights) {
                    bias = at::randn({outputs + 3}).to(type);
         const double tolerance = type == at::kBFloat16 ? 4e-3 : 1e-5;
         for (const auto panel : {Panel::kTraining, Panel::kDecode})
-          EXPECT_LE(relative(linear(x, stack, bias, panel), at::linear(x.to(at::kDouble), w, bias.to(at::kDouble))), tolerance)
+          EXPECT_LE(
+              relative(linear(x, stack, bias, panel), at::linear(x.to(at::kDouble), w, bias.to(at::kDouble))),
+              tolerance)
               << to_string(kind) << " " << rows << " rows, " << outputs << " x " << inputs;
         EXPECT_LE(relative(linear_input_grad(dy, stack), at::mm(dy.to(at::kDouble), w)), tolerance)
             << to_string(kind) << " " << rows << " rows, " << outputs << " x " << inputs;
@@ -136,8 +141,10 @@ TEST_P(QuantizedProducts, ARowsBitsDependOnNoOtherRow) {
   const auto x = at::randn({1500, 576}).to(type), dy = at::randn({1500, 200}).to(type);
   const auto y = linear(x, StackedWeights{&w}, {}), dx = linear_input_grad(dy, StackedWeights{&w});
   for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {3, 70}, {1000, 500}}) {
-    EXPECT_TRUE(at::equal(linear(x.narrow(0, first, count), StackedWeights{&w}, {}), y.narrow(0, first, count)));
-    EXPECT_TRUE(at::equal(linear_input_grad(dy.narrow(0, first, count), StackedWeights{&w}), dx.narrow(0, first, count)));
+    EXPECT_TRUE(
+        at::equal(linear(x.narrow(0, first, count), StackedWeights{&w}, {}), y.narrow(0, first, count)));
+    EXPECT_TRUE(at::equal(linear_input_grad(dy.narrow(0, first, count), StackedWeights{&w}),
+                          dx.narrow(0, first, count)));
   }
 }
 

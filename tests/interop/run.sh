@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
-#          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM
+#          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM |
+#          bitsandbytes PROGRAM DEPS DECANT SCRATCH
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -23,6 +24,13 @@ case $step in
     [ -d "$python" ] && python=$python/bin/python
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     exec "$python" "$here/chat_templates_test.py" "$2" "${DECANT_SHARED:-$4}"
+    ;;
+  bitsandbytes)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    rm -rf "$5"
+    exec "$python" "$here/bitsandbytes_test.py" "$2" "$4" "$5"
     ;;
   llama_cpp)
     command -v node >/dev/null || { echo "skipped: no node"; exit 77; }

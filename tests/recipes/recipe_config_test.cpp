@@ -37,6 +37,12 @@ TEST(Recipes, EveryRecipeInTheTreeReadsAndValidates) {
   }
 }
 
+TEST(Recipes, TheBasesQuantizationIsOneOfFour) {
+  EXPECT_EQ(parse(kSmall).recipe.lora->quantize, Quantization::kNone);
+  EXPECT_EQ(parse(kSmall, {"lora.quantize=nf4_dq"}).recipe.lora->quantize, Quantization::kNf4Dq);
+  EXPECT_ERROR(parse(kSmall, {"lora.quantize=fp4"}), "none, int8, nf4");
+}
+
 // Every key of every section, by dotted name, as the resolved recipe writes it.
 void keys_of(const Setting& section, const std::string& path, std::set<std::string>& keys) {
   for (const auto& [key, value] : section.members) {
