@@ -34,6 +34,14 @@ const char* architecture(Family family) {
       return "qwen2";
     case Family::kQwen3:
       return "qwen3";
+    case Family::kDeepseekV3:
+      fail(
+          "export: GGUF of a deepseek_v3 model (latent attention, mixture of experts) is not supported; "
+          "export its Hugging Face folder");
+    case Family::kGemma2:
+      fail("export: GGUF of a gemma2 model is not supported; export its Hugging Face folder");
+    case Family::kPhi3:
+      fail("export: GGUF of a phi3 model is not supported; export its Hugging Face folder");
   }
   fail("this model family cannot be written to GGUF");
 }

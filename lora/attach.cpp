@@ -9,6 +9,7 @@
 
 #include "core/config.h"
 #include "core/hash.h"
+#include "core/model/layer_walk.h"
 #include "core/random.h"
 
 namespace decant {
@@ -123,12 +124,7 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
       adapter.modules.push_back({linear.name, value(linear.terms[0].lora_a), value(linear.terms[0].lora_b)});
     }
   };
-  for (const DecoderLayer& layer : model.layers) {
-    add(layer.qkv);
-    add(layer.o);
-    add(layer.gate_up);
-    add(layer.down);
-  }
+  for (const DecoderLayer& layer : model.layers) walk_layer(layer, add, [](const Parameter&) {});
   check(!adapter.modules.empty(), "lora: the model has no adapter to save");
   std::sort(adapter.modules.begin(), adapter.modules.end(),
             [](const AdapterModule& a, const AdapterModule& b) { return a.module < b.module; });

@@ -96,7 +96,7 @@ void train_steps(Chain& chain) {
         const auto batches = open_batches(chain.run.step_path("train/rows") / "rows", section.train.batch,
                                           chain.tokenizer_sha256(), chain.template_sha256());
         const TrainResult result =
-            train(model, model.parameters(), batches, next_token_loss, section.train, folder);
+            train(model, model.trainable_parameters(), batches, next_token_loss, section.train, folder);
         save_model(model, folder / "model", chain.dtype);
         copy_tokenizer_files(start, folder / "model");
         return training_figures(result, folder);

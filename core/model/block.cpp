@@ -2,23 +2,16 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/kernels/swiglu.h"
+#include "core/model/latent_attention.h"
+#include "core/model/layer_walk.h"
+#include "core/model/mixture_of_experts.h"
 
 namespace decant {
 
 namespace {
-
-bool trains(const Projection& projection) {
-  return std::any_of(projection.linears.begin(), projection.linears.end(), [](const Linear& one) {
-    return one.weight.trainable || one.bias.trainable ||
-           std::any_of(one.terms.begin(), one.terms.end(), [](const LowRankTerm& term) {
-             return term.lora_a.trainable || term.lora_b.trainable;
-           });
-  });
-}
 
 // Adds to the norm's gradient when it trains (an undefined gradient is left alone by the kernel).
 at::Tensor norm_backward(const at::Tensor& dy, Parameter& norm, const RmsNormSaved& saved) {
@@ -36,11 +29,89 @@ Heads split_heads(const ModelConfig& config, const at::Tensor& qkv) {
   return {all.narrow(1, 0, heads), all.narrow(1, heads, groups), all.narrow(1, heads + groups, groups)};
 }
 
+// The channels of each head that turn: all, or the first ones (phi3).
+at::Tensor turning(const ModelConfig& config, const at::Tensor& heads) {
+  return config.rope.partial_rotary_factor == 1 ? heads : heads.narrow(2, 0, config.rotary_width());
+}
+
 }  // namespace
 
 double attention_scale(const ModelConfig& config) {
-  return 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  if (config.latent) return latent_attention_scale(config);
+  return 1.0 /
+         std::sqrt(config.query_scalar > 0 ? config.query_scalar : static_cast<double>(config.head_dim));
 }
+
+namespace {
+
+// From the normed input to what o_proj reads: [T, H K].
+at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& h,
+                             const at::Tensor& positions, const RopeTable& rope, Panel panel,
+                             const Attend& attend, LayerSaved* saved) {
+  if (layer.latent) {
+    const auto heads = latent_heads(config, *layer.latent, h, positions, rope, panel,
+                                    saved != nullptr ? &saved->latent : nullptr);
+    return attend(heads.q, heads.k, heads.v).narrow(2, 0, config.latent->v_head_dim).reshape({h.size(0), -1});
+  }
+  const double eps = config.rms_norm_eps;
+  auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
+  if (config.qk_norm) {
+    heads.q =
+        rms_norm(heads.q.contiguous(), layer.q_norm.value, eps, saved != nullptr ? &saved->q_norm : nullptr);
+    heads.k =
+        rms_norm(heads.k.contiguous(), layer.k_norm.value, eps, saved != nullptr ? &saved->k_norm : nullptr);
+  }
+  auto q = turning(config, heads.q), k = turning(config, heads.k);
+  rope_(q, positions, rope);
+  rope_(k, positions, rope);
+  return attend(heads.q, heads.k, heads.v).view({h.size(0), -1});
+}
+
+// d_mixed [T, H K]. Returns dh when `need_h`, else undefined.
+at::Tensor latent_backward(const ModelConfig& config, DecoderLayer& layer, const LayerSaved& saved,
+                           const Batch& batch, int64_t window, const RopeTable& rope,
+                           const at::Tensor& d_mixed, bool need_h) {
+  const auto tokens = d_mixed.size(0), heads = config.num_attention_heads, width = config.key_width(),
+             wide_v = config.latent->v_head_dim;
+  auto d_out = d_mixed.view({tokens, heads, wide_v});
+  if (width > wide_v) d_out = at::constant_pad_nd(d_out, {0, width - wide_v}, 0);
+  const auto empty = [&] { return at::empty({tokens, heads, width}, d_mixed.options()); };
+  LatentHeads d{empty(), empty(), empty()};
+  attention_backward(d_out, saved.attention, batch.document_starts, attention_scale(config), window, d.q, d.k,
+                     d.v);
+  return latent_heads_backward(config, *layer.latent, saved.latent, d, batch.positions, rope, need_h);
+}
+
+// As latent_backward, for q, k and v made by one projection.
+at::Tensor heads_backward(const ModelConfig& config, DecoderLayer& layer, const LayerSaved& saved,
+                          const Batch& batch, int64_t window, const RopeTable& rope,
+                          const at::Tensor& d_mixed, bool need_h) {
+  const auto d_qkv = at::empty({d_mixed.size(0), layer.qkv.outputs()}, d_mixed.options());
+  auto heads = split_heads(config, d_qkv);
+  attention_backward(d_mixed.view({d_mixed.size(0), config.num_attention_heads, config.head_dim}),
+                     saved.attention, batch.document_starts, attention_scale(config), window, heads.q,
+                     heads.k, heads.v);
+  auto q = turning(config, heads.q), k = turning(config, heads.k);
+  rope_backward_(q, batch.positions, rope);
+  rope_backward_(k, batch.positions, rope);
+  if (config.qk_norm) {
+    heads.q.copy_(norm_backward(heads.q.contiguous(), layer.q_norm, saved.q_norm));
+    heads.k.copy_(norm_backward(heads.k.contiguous(), layer.k_norm, saved.k_norm));
+  }
+  return project_backward(d_qkv, layer.qkv, saved.qkv, need_h);
+}
+
+// Returns dh2 when `need_h2`, else undefined.
+at::Tensor feed_forward_backward(const ModelConfig& config, DecoderLayer& layer, const LayerSaved& saved,
+                                 const at::Tensor& dy, bool need_h2) {
+  if (layer.experts) return mixture_backward(*config.experts, *layer.experts, saved.mixture, dy, need_h2);
+  const bool need_gate_up = need_h2 || trains(layer.gate_up);
+  const auto d_act = project_backward(dy, layer.down, saved.down, need_gate_up);
+  if (!need_gate_up) return {};
+  return project_backward(swiglu_backward(d_act, saved.gate_up_out), layer.gate_up, saved.gate_up, need_h2);
+}
+
+}  // namespace
 
 at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
                          const at::Tensor& positions, const RopeTable& rope, Panel panel,
@@ -49,21 +120,15 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
   if (saved != nullptr) saved->input = x;
   const auto h =
       rms_norm(x, layer.input_layernorm.value, eps, saved != nullptr ? &saved->input_norm : nullptr);
-  auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
-  if (config.qk_norm) {
-    heads.q =
-        rms_norm(heads.q.contiguous(), layer.q_norm.value, eps, saved != nullptr ? &saved->q_norm : nullptr);
-    heads.k =
-        rms_norm(heads.k.contiguous(), layer.k_norm.value, eps, saved != nullptr ? &saved->k_norm : nullptr);
-  }
-  rope_(heads.q, positions, rope);
-  rope_(heads.k, positions, rope);
-  const auto mixed = attend(heads.q, heads.k, heads.v).view({x.size(0), -1});
+  const auto mixed = attention_forward(config, layer, h, positions, rope, panel, attend, saved);
   const auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
 
   at::Tensor x2;
   const auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
                                saved != nullptr ? &saved->post_norm : nullptr);
+  if (layer.experts)
+    return x2 + mixture_forward(*config.experts, *layer.experts, h2, panel,
+                                saved != nullptr ? &saved->mixture : nullptr);
   const auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
   if (saved != nullptr) saved->gate_up_out = gate_up;
   const auto down = project(swiglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
@@ -71,9 +136,11 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
 }
 
 bool trains(const DecoderLayer& layer) {
-  return layer.input_layernorm.trainable || layer.post_attention_layernorm.trainable ||
-         layer.q_norm.trainable || layer.k_norm.trainable || trains(layer.qkv) || trains(layer.o) ||
-         trains(layer.gate_up) || trains(layer.down);
+  bool found = false;
+  walk_layer(
+      layer, [&](const Projection& projection) { found = found || trains(projection); },
+      [&](const Parameter& parameter) { found = found || parameter.trainable; });
+  return found;
 }
 
 at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const LayerSaved& saved,
@@ -81,32 +148,20 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
                           bool need_dx) {
   // From the input upwards: who needs a gradient from above.
   const bool need_h = need_dx || layer.input_layernorm.trainable;
-  const bool need_qkv = need_h || layer.q_norm.trainable || layer.k_norm.trainable || trains(layer.qkv);
+  const bool need_qkv = need_h || layer.q_norm.trainable || layer.k_norm.trainable || trains(layer.qkv) ||
+                        (layer.latent && trains(*layer.latent));
   const bool need_x2 = need_qkv || trains(layer.o);
   const bool need_h2 = need_x2 || layer.post_attention_layernorm.trainable;
-  const bool need_gate_up = need_h2 || trains(layer.gate_up);
 
-  const auto d_act = project_backward(dy, layer.down, saved.down, need_gate_up);
-  if (!need_gate_up) return {};
-  const auto d_h2 =
-      project_backward(swiglu_backward(d_act, saved.gate_up_out), layer.gate_up, saved.gate_up, need_h2);
+  const auto d_h2 = feed_forward_backward(config, layer, saved, dy, need_h2);
   if (!need_h2) return {};
   const auto d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm) + dy;
   if (!need_x2) return {};
   const auto d_mixed = project_backward(d_x2, layer.o, saved.o, need_qkv);
   if (!need_qkv) return {};
 
-  const auto d_qkv = at::empty({dy.size(0), layer.qkv.outputs()}, dy.options());
-  auto heads = split_heads(config, d_qkv);
-  attention_backward(d_mixed.view({dy.size(0), config.num_attention_heads, config.head_dim}), saved.attention,
-                     batch.document_starts, attention_scale(config), window, heads.q, heads.k, heads.v);
-  rope_backward_(heads.q, batch.positions, rope);
-  rope_backward_(heads.k, batch.positions, rope);
-  if (config.qk_norm) {
-    heads.q.copy_(norm_backward(heads.q.contiguous(), layer.q_norm, saved.q_norm));
-    heads.k.copy_(norm_backward(heads.k.contiguous(), layer.k_norm, saved.k_norm));
-  }
-  const auto d_h = project_backward(d_qkv, layer.qkv, saved.qkv, need_h);
+  const auto d_h = layer.latent ? latent_backward(config, layer, saved, batch, window, rope, d_mixed, need_h)
+                                : heads_backward(config, layer, saved, batch, window, rope, d_mixed, need_h);
   if (!need_h) return {};
   const auto d_norm = norm_backward(d_h, layer.input_layernorm, saved.input_norm);
   return need_dx ? d_norm + d_x2 : at::Tensor();

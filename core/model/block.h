@@ -12,7 +12,8 @@
 
 namespace decant {
 
-// q [T, H, K], k and v [T, G, K] after norm and rope -> [T, H, K].
+// q [T, H, K], k and v [T, G, K] after norm and rope -> [T, H, K]. (Latent attention: G = H, K =
+// key_width().)
 using Attend = std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v)>;
 
 // x [T, D] -> y [T, D]. `saved` may be null; its `attention` is left to `attend`.
@@ -28,7 +29,7 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
                           const Batch& batch, int64_t window, const RopeTable& rope, const at::Tensor& dy,
                           bool need_dx);
 
-// 1 / sqrt(K).
+// 1 / sqrt(K), or what the family has in its place.
 double attention_scale(const ModelConfig& config);
 
 }  // namespace decant

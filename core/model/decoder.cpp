@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/model/block.h"
+#include "core/model/layer_walk.h"
 
 namespace decant {
 
@@ -21,16 +23,7 @@ void each_parameter(Model& model, const Visit& visit) {
     }
   };
   visit(model.embed_tokens);
-  for (auto& layer : model.layers) {
-    linears(layer.qkv);
-    linears(layer.o);
-    if (layer.q_norm.defined()) visit(layer.q_norm);
-    if (layer.k_norm.defined()) visit(layer.k_norm);
-    linears(layer.gate_up);
-    linears(layer.down);
-    visit(layer.input_layernorm);
-    visit(layer.post_attention_layernorm);
-  }
+  for (auto& layer : model.layers) walk_layer(layer, linears, visit);
   visit(model.norm);
   if (model.lm_head.defined()) visit(model.lm_head);
 }
@@ -131,11 +124,26 @@ std::vector<const Parameter*> Decoder::parameters() const {
   return all;
 }
 
+std::vector<Parameter*> Decoder::trainable_parameters() {
+  std::vector<Parameter*> all;
+  std::set<const Parameter*> counters;
+  for (const auto& layer : layers)
+    if (layer.experts) counters.insert(&layer.experts->correction);
+  each_parameter(*this, [&](Parameter& parameter) {
+    if (counters.count(&parameter) == 0) all.push_back(&parameter);
+  });
+  return all;
+}
+
 std::vector<Linear*> Decoder::linears() {
   std::vector<Linear*> all;
   for (auto& layer : layers)
-    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
-      for (auto& one : projection->linears) all.push_back(&one);
+    walk_layer(
+        layer,
+        [&](Projection& projection) {
+          for (auto& one : projection.linears) all.push_back(&one);
+        },
+        [](Parameter&) {});
   return all;
 }
 
@@ -152,9 +160,12 @@ std::vector<Parameter*> Decoder::adapter_parameters() {
 void make_trainable(Decoder& model) {
   train(model.embed_tokens);
   for (auto& layer : model.layers) {
-    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) train(*projection);
-    for (auto* norm : {&layer.input_layernorm, &layer.post_attention_layernorm, &layer.q_norm, &layer.k_norm})
-      if (norm->defined()) train(*norm);
+    const Parameter* correction = layer.experts ? &layer.experts->correction : nullptr;
+    walk_layer(
+        layer, [](Projection& projection) { train(projection); },
+        [&](Parameter& parameter) {
+          if (&parameter != correction) train(parameter);
+        });
   }
   train(model.norm);
   if (model.lm_head.defined()) train(model.lm_head);

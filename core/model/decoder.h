@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include "core/kernels/rms_norm.h"
 #include "core/kernels/rope.h"
 #include "core/model/batch.h"
+#include "core/model/latent_attention.h"
+#include "core/model/mixture_of_experts.h"
 #include "core/model/model_config.h"
 
 namespace decant {
@@ -25,6 +28,11 @@ struct DecoderLayer {
   Projection qkv, o;                                    // self_attn.{q,k,v}_proj; self_attn.o_proj
   Parameter q_norm, k_norm;                             // [K], qwen3 only
   Projection gate_up, down;                             // mlp.{gate,up}_proj; mlp.down_proj
+
+  // Families with other parts; layer_walk.h visits all there is.
+  std::optional<LatentAttention> latent;                            // in place of qkv
+  std::optional<MixtureOfExperts> experts;                          // in place of gate_up and down
+  Parameter pre_feedforward_layernorm, post_feedforward_layernorm;  // [D], gemma2 only
 };
 
 struct Decoder {
@@ -46,7 +54,9 @@ struct Decoder {
   // terms are not among them.
   std::vector<Parameter*> parameters();
   std::vector<const Parameter*> parameters() const;
-  // Every linear of the seven projections of all layers, in order.
+  // Those that a gradient step changes: all but the experts' routing corrections, which are counters.
+  std::vector<Parameter*> trainable_parameters();
+  // Every linear of all layers, in order.
   std::vector<Linear*> linears();
   // Adapter terms' parameters, lora_A before lora_B, in order of linears.
   std::vector<Parameter*> adapter_parameters();
@@ -71,6 +81,8 @@ struct LayerSaved {
   ProjectionSaved qkv, o, gate_up, down;
   AttentionSaved attention;
   at::Tensor gate_up_out;  // [T, 2F]
+  LatentAttentionSaved latent;
+  MixtureSaved mixture;
 };
 struct Saved {
   bool checkpoint = false;

@@ -56,7 +56,7 @@ Cache make_cache(const Decoder& model, const std::vector<GenerationRequest>& req
   const auto& config = model.config;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i)
     for (auto* side : {&cache.k, &cache.v})
-      side->push_back(at::empty({blocks, kCacheBlockTokens, config.num_key_value_heads, config.head_dim},
+      side->push_back(at::empty({blocks, kCacheBlockTokens, config.key_heads(), config.key_width()},
                                 model.embed_tokens.value.options()));
   for (int64_t b = blocks - 1; b >= 0; --b) cache.free.push_back(static_cast<int32_t>(b));
   return cache;

@@ -54,7 +54,7 @@ RopeTable rope_table(const ModelConfig& config, int64_t positions) {
   check(positions >= 0 && positions <= config.max_position_embeddings, "position ", positions - 1,
         " is beyond the model's 'max_position_embeddings' (", config.max_position_embeddings, ")");
   const auto& rope = config.rope;
-  const auto width = config.head_dim;
+  const auto width = config.rotary_width();
   const auto exponents = at::arange(0, width, 2, at::kLong).to(at::kFloat) / static_cast<double>(width);
   const auto powers = at::pow(rope.theta, exponents);
   auto frequencies = 1.0 / powers;
