@@ -26,17 +26,24 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weights, const Visit
   }
 }
 
+at::Tensor capped(const at::Tensor& logits, double cap) {
+  return cap > 0 ? at::tanh(logits / cap) * cap : logits;
+}
+
 }  // namespace
 
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
-                   bool gradients, const ChunkLoss& chunk_loss) {
+                   bool gradients, const ChunkLoss& chunk_loss, double cap) {
   HeadLoss loss;
   loss.weight = weights.to(at::kDouble).sum().item<double>();
   if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
-    auto logits = plain::wide(decant::linear(h, head.value, {}));
+    auto logits = capped(plain::wide(decant::linear(h, head.value, {})), cap);
+    at::Tensor slope;
+    if (gradients && cap > 0) slope = 1 - (logits / cap).square();
     loss.sum += chunk_loss(rows, logits, gradients);
     if (!gradients) return;
+    if (slope.defined()) logits.mul_(slope);
     const auto d = logits.mul_(scale).to(hidden.scalar_type());
     loss.d_hidden.index_copy_(0, rows, linear_input_grad(d, head.value));
     if (head.trainable) add_weight_grad(head.grad, d, h);
@@ -47,7 +54,7 @@ HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& 
 namespace {
 
 HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                             const at::Tensor& weights, double scale, bool gradients) {
+                             const at::Tensor& weights, double scale, bool gradients, double cap) {
   return head_loss(
       hidden, head, weights, scale, gradients,
       [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
@@ -60,7 +67,8 @@ HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at
           logits.mul_(weight.unsqueeze(1));
         }
         return (losses * weight).to(at::kDouble).sum().item<double>();
-      });
+      },
+      cap);
 }
 
 // Log-probabilities of the targets of a chunk's logits [n, V] (bf16 or fp32). With `factors` [n], the logits
@@ -95,8 +103,9 @@ std::vector<double> chunk_log_probabilities(at::Tensor& logits, const at::Tensor
 }  // namespace
 
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                            const at::Tensor& weights, double scale, bool gradients) {
-  if (use_plain_kernels(hidden)) return plain_cross_entropy(hidden, head, targets, weights, scale, gradients);
+                            const at::Tensor& weights, double scale, bool gradients, double cap) {
+  if (use_plain_kernels(hidden) || cap > 0)
+    return plain_cross_entropy(hidden, head, targets, weights, scale, gradients, cap);
   HeadLoss loss;
   loss.weight = weights.to(at::kDouble).sum().item<double>();
   if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
@@ -120,10 +129,11 @@ HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at:
 }
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights) {
+                                  const at::Tensor& weights, double cap) {
   auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     auto logits = decant::linear(h, head, {});
+    if (cap > 0) logits = capped(plain::wide(logits), cap);
     if (use_plain_kernels(hidden)) {
       out.index_copy_(0, rows,
                       plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(at::kFloat));
@@ -136,8 +146,9 @@ at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& he
   return out;
 }
 
-at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode) {
-  return decant::linear(hidden, head, {}, decode ? Panel::kDecode : Panel::kTraining).to(at::kFloat);
+at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode, double cap) {
+  return capped(decant::linear(hidden, head, {}, decode ? Panel::kDecode : Panel::kTraining).to(at::kFloat),
+                cap);
 }
 
 }  // namespace decant

@@ -4,6 +4,9 @@
 
 #include <cmath>
 
+#include "core/kernels/capped_attention.h"
+#include "core/kernels/geglu.h"
+#include "core/kernels/offset_norm.h"
 #include "core/kernels/swiglu.h"
 #include "core/model/latent_attention.h"
 #include "core/model/layer_walk.h"
@@ -43,6 +46,22 @@ double attention_scale(const ModelConfig& config) {
 }
 
 namespace {
+
+// The rest of a gemma2 block: what attention and feed-forward add is normed before it is added.
+at::Tensor sandwich_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
+                            const at::Tensor& o, Panel panel, LayerSaved* saved) {
+  const auto keep = [&](RmsNormSaved LayerSaved::*field) {
+    return saved != nullptr ? &(saved->*field) : nullptr;
+  };
+  const auto x2 = x + family_norm(config, o, layer.post_attention_layernorm, keep(&LayerSaved::post_norm));
+  const auto h2 =
+      family_norm(config, x2, layer.pre_feedforward_layernorm, keep(&LayerSaved::pre_feed_forward_norm));
+  const auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  if (saved != nullptr) saved->gate_up_out = gate_up;
+  const auto down = project(geglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
+  return x2 + family_norm(config, down, layer.post_feedforward_layernorm,
+                          keep(&LayerSaved::post_feed_forward_norm));
+}
 
 // From the normed input to what o_proj reads: [T, H K].
 at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& h,
@@ -88,9 +107,13 @@ at::Tensor heads_backward(const ModelConfig& config, DecoderLayer& layer, const 
                           const at::Tensor& d_mixed, bool need_h) {
   const auto d_qkv = at::empty({d_mixed.size(0), layer.qkv.outputs()}, d_mixed.options());
   auto heads = split_heads(config, d_qkv);
-  attention_backward(d_mixed.view({d_mixed.size(0), config.num_attention_heads, config.head_dim}),
-                     saved.attention, batch.document_starts, attention_scale(config), window, heads.q,
-                     heads.k, heads.v);
+  const auto d_out = d_mixed.view({d_mixed.size(0), config.num_attention_heads, config.head_dim});
+  if (config.attention_cap > 0)
+    capped_attention_backward(d_out, saved.attention, batch.document_starts, attention_scale(config), window,
+                              config.attention_cap, heads.q, heads.k, heads.v);
+  else
+    attention_backward(d_out, saved.attention, batch.document_starts, attention_scale(config), window,
+                       heads.q, heads.k, heads.v);
   auto q = turning(config, heads.q), k = turning(config, heads.k);
   rope_backward_(q, batch.positions, rope);
   rope_backward_(k, batch.positions, rope);
@@ -108,7 +131,9 @@ at::Tensor feed_forward_backward(const ModelConfig& config, DecoderLayer& layer,
   const bool need_gate_up = need_h2 || trains(layer.gate_up);
   const auto d_act = project_backward(dy, layer.down, saved.down, need_gate_up);
   if (!need_gate_up) return {};
-  return project_backward(swiglu_backward(d_act, saved.gate_up_out), layer.gate_up, saved.gate_up, need_h2);
+  const auto d_gate_up = config.family == Family::kGemma2 ? geglu_backward(d_act, saved.gate_up_out)
+                                                          : swiglu_backward(d_act, saved.gate_up_out);
+  return project_backward(d_gate_up, layer.gate_up, saved.gate_up, need_h2);
 }
 
 }  // namespace
@@ -119,10 +144,11 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
   const double eps = config.rms_norm_eps;
   if (saved != nullptr) saved->input = x;
   const auto h =
-      rms_norm(x, layer.input_layernorm.value, eps, saved != nullptr ? &saved->input_norm : nullptr);
+      family_norm(config, x, layer.input_layernorm, saved != nullptr ? &saved->input_norm : nullptr);
   const auto mixed = attention_forward(config, layer, h, positions, rope, panel, attend, saved);
   const auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
 
+  if (config.family == Family::kGemma2) return sandwich_forward(config, layer, x, o, panel, saved);
   at::Tensor x2;
   const auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
                                saved != nullptr ? &saved->post_norm : nullptr);
@@ -133,6 +159,38 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
   if (saved != nullptr) saved->gate_up_out = gate_up;
   const auto down = project(swiglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
   return x2 + down;
+}
+
+at::Tensor attend_rows(const ModelConfig& config, const at::Tensor& q, const at::Tensor& k,
+                       const at::Tensor& v, const at::Tensor& document_starts, int64_t window,
+                       AttentionSaved* saved) {
+  if (config.attention_cap > 0)
+    return capped_attention(q, k, v, document_starts, attention_scale(config), window, config.attention_cap,
+                            saved);
+  return attention(q, k, v, document_starts, attention_scale(config), window, saved);
+}
+
+at::Tensor attend_cache(const ModelConfig& config, const at::Tensor& q, const at::Tensor& cache_k,
+                        const at::Tensor& cache_v, const at::Tensor& query_starts,
+                        const at::Tensor& key_lengths, const at::Tensor& block_table, int64_t window) {
+  if (config.attention_cap > 0)
+    return capped_attention_cached(q, cache_k, cache_v, query_starts, key_lengths, block_table,
+                                   attention_scale(config), window, config.attention_cap);
+  return attention_cached(q, cache_k, cache_v, query_starts, key_lengths, block_table,
+                          attention_scale(config), window);
+}
+
+at::Tensor family_norm(const ModelConfig& config, const at::Tensor& x, const Parameter& norm,
+                       RmsNormSaved* saved) {
+  return config.family == Family::kGemma2 ? offset_rms_norm(x, norm.value, config.rms_norm_eps, saved)
+                                          : rms_norm(x, norm.value, config.rms_norm_eps, saved);
+}
+
+at::Tensor family_norm_backward(const ModelConfig& config, const at::Tensor& dy, Parameter& norm,
+                                const RmsNormSaved& saved) {
+  if (config.family != Family::kGemma2) return norm_backward(dy, norm, saved);
+  at::Tensor none;
+  return offset_rms_norm_backward(dy, norm.value, saved, norm.trainable ? norm.grad : none);
 }
 
 bool trains(const DecoderLayer& layer) {
@@ -153,17 +211,32 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
   const bool need_x2 = need_qkv || trains(layer.o);
   const bool need_h2 = need_x2 || layer.post_attention_layernorm.trainable;
 
-  const auto d_h2 = feed_forward_backward(config, layer, saved, dy, need_h2);
-  if (!need_h2) return {};
-  const auto d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm) + dy;
+  at::Tensor d_x2, d_o;
+  if (config.family == Family::kGemma2) {
+    const bool need_o = need_x2 || layer.post_attention_layernorm.trainable,
+               need_pre = need_o || layer.pre_feedforward_layernorm.trainable;
+    const auto d_down =
+        family_norm_backward(config, dy, layer.post_feedforward_layernorm, saved.post_feed_forward_norm);
+    const auto d_h2 = feed_forward_backward(config, layer, saved, d_down, need_pre);
+    if (!need_pre) return {};
+    d_x2 =
+        family_norm_backward(config, d_h2, layer.pre_feedforward_layernorm, saved.pre_feed_forward_norm) + dy;
+    if (!need_o) return {};
+    d_o = family_norm_backward(config, d_x2, layer.post_attention_layernorm, saved.post_norm);
+  } else {
+    const auto d_h2 = feed_forward_backward(config, layer, saved, dy, need_h2);
+    if (!need_h2) return {};
+    d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm) + dy;
+    d_o = d_x2;
+  }
   if (!need_x2) return {};
-  const auto d_mixed = project_backward(d_x2, layer.o, saved.o, need_qkv);
+  const auto d_mixed = project_backward(d_o, layer.o, saved.o, need_qkv);
   if (!need_qkv) return {};
 
   const auto d_h = layer.latent ? latent_backward(config, layer, saved, batch, window, rope, d_mixed, need_h)
                                 : heads_backward(config, layer, saved, batch, window, rope, d_mixed, need_h);
   if (!need_h) return {};
-  const auto d_norm = norm_backward(d_h, layer.input_layernorm, saved.input_norm);
+  const auto d_norm = family_norm_backward(config, d_h, layer.input_layernorm, saved.input_norm);
   return need_dx ? d_norm + d_x2 : at::Tensor();
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -100,12 +101,19 @@ int64_t lowest_trained(const Decoder& model) {
   return found - model.layers.begin();
 }
 
+// gemma2's sqrt(D), as a number of the model's dtype.
+at::Tensor embedding_scale(const Decoder& model) {
+  return at::scalar_tensor(std::sqrt(static_cast<double>(model.config.hidden_size)),
+                           at::TensorOptions(at::kFloat))
+      .to(model.embed_tokens.value.options());
+}
+
 at::Tensor run_layer(const Decoder& model, size_t i, const at::Tensor& x, const Batch& batch,
                      const RopeTable& rope, LayerSaved* saved) {
   const auto& config = model.config;
   const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return attention(q, k, v, batch.document_starts, attention_scale(config), config.sliding_window.at(i),
-                     saved != nullptr ? &saved->attention : nullptr);
+    return attend_rows(config, q, k, v, batch.document_starts, config.sliding_window.at(i),
+                       saved != nullptr ? &saved->attention : nullptr);
   };
   return block_forward(config, model.layers[i], x, batch.positions, rope, Panel::kTraining, attend, saved);
 }
@@ -196,12 +204,17 @@ const RopeTable& rope_for(const Decoder& model, int64_t positions) {
   return model.rope;
 }
 
+at::Tensor embed(const Decoder& model, const at::Tensor& tokens) {
+  const auto rows = model.embed_tokens.value.index_select(0, tokens);
+  return model.config.family == Family::kGemma2 ? rows * embedding_scale(model) : rows;
+}
+
 at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
                    const std::function<void(int64_t, const at::Tensor&)>& after_layer) {
   const auto& rope = rope_for(model, check_batch(model, batch));
   const auto lowest = lowest_trained(model);
   if (saved != nullptr) saved->layers.assign(model.layers.size(), {});
-  auto x = model.embed_tokens.value.index_select(0, batch.tokens);
+  auto x = embed(model, batch.tokens);
   for (size_t i = 0; i < model.layers.size(); ++i) {
     // Layers below the lowest one that trains are never gone back through.
     LayerSaved* keep = saved != nullptr && static_cast<int64_t>(i) >= lowest ? &saved->layers[i] : nullptr;
@@ -212,7 +225,7 @@ at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
     x = run_layer(model, i, x, batch, rope, keep);
     if (after_layer) after_layer(static_cast<int64_t>(i), x);
   }
-  return rms_norm(x, model.norm.value, model.config.rms_norm_eps, saved != nullptr ? &saved->norm : nullptr);
+  return family_norm(model.config, x, model.norm, saved != nullptr ? &saved->norm : nullptr);
 }
 
 void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::Tensor& d_hidden) {
@@ -222,9 +235,7 @@ void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::
   TORCH_INTERNAL_ASSERT(saved.layers.size() == model.layers.size());
   const auto& rope = rope_for(model, 0);  // long enough since forward
 
-  at::Tensor none;
-  auto dx = rms_norm_backward(d_hidden, model.norm.value, saved.norm,
-                              model.norm.trainable ? model.norm.grad : none);
+  auto dx = family_norm_backward(model.config, d_hidden, model.norm, saved.norm);
   for (int64_t i = count - 1; i >= std::max<int64_t>(lowest, 0); --i) {
     const auto at = static_cast<size_t>(i);
     const LayerSaved* kept = &saved.layers[at];
@@ -237,7 +248,9 @@ void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::
     dx = block_backward(model.config, model.layers[at], *kept, batch, model.config.sliding_window.at(at),
                         rope, dx, i > lowest);
   }
-  if (lowest < 0) add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
+  if (lowest >= 0) return;
+  if (model.config.family == Family::kGemma2) dx = dx * embedding_scale(model);
+  add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
 }
 
 }  // namespace decant

@@ -81,6 +81,7 @@ struct LayerSaved {
   ProjectionSaved qkv, o, gate_up, down;
   AttentionSaved attention;
   at::Tensor gate_up_out;  // [T, 2F]
+  RmsNormSaved pre_feed_forward_norm, post_feed_forward_norm;
   LatentAttentionSaved latent;
   MixtureSaved mixture;
 };
@@ -89,6 +90,10 @@ struct Saved {
   std::vector<LayerSaved> layers;
   RmsNormSaved norm;
 };
+
+// The rows of the embedding, as the first block reads them [T, D] (gemma2: times sqrt(D), rounded to the
+// dtype).
+at::Tensor embed(const Decoder& model, const at::Tensor& tokens);
 
 // Returns the hidden states after the final norm [T, D]. `saved` null: inference, nothing kept.
 // `after_layer`, when given, sees the residual stream after each block (tests against hidden.layer{i}). Error

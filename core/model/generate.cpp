@@ -99,18 +99,18 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
   const auto device = model.embed_tokens.value.device();
   const auto on_device = [&](const at::Tensor& x) { return x.to(device); };
   const auto where = on_device(positions), to = on_device(slots);
-  auto x = model.embed_tokens.value.index_select(0, on_device(tokens));
+  auto x = embed(model, on_device(tokens));
   for (size_t i = 0; i < model.layers.size(); ++i) {
     const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
       cache.k[i].flatten(0, 1).index_copy_(0, to, k);
       cache.v[i].flatten(0, 1).index_copy_(0, to, v);
-      return attention_cached(q, cache.k[i], cache.v[i], starts, lengths, table, attention_scale(config),
-                              config.sliding_window.at(i));
+      return attend_cache(config, q, cache.k[i], cache.v[i], starts, lengths, table,
+                          config.sliding_window.at(i));
     };
     x = block_forward(config, model.layers[i], x, where, rope, panel, attend, nullptr);
   }
   for (size_t s = 0; s < step.sequences.size(); ++s) step.sequences[s]->cached += step.rows[s];
-  return rms_norm(x.index_select(0, on_device(last)), model.norm.value, config.rms_norm_eps, nullptr);
+  return family_norm(config, x.index_select(0, on_device(last)), model.norm, nullptr);
 }
 
 // The prompts of the new sequences into the cache, piece by piece; returns their last rows [sequences, D].
@@ -246,7 +246,7 @@ std::vector<GenerationResult> generate(const Decoder& model, const std::vector<G
   };
   // Appends a token to each sequence and lets the finished ones go.
   const auto take = [&](const std::vector<Sequence*>& sequences, const at::Tensor& hidden) {
-    const auto logits = head_logits(hidden, model.head().value, /*decode=*/true);
+    const auto logits = head_logits(hidden, model.head().value, /*decode=*/true, model.config.logit_cap);
     const auto choices = choose(logits, sequences, requests, sampling);
     for (size_t s = 0; s < sequences.size(); ++s) {
       auto& one = *sequences[s];
