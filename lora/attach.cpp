@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <string_view>
 
 #include "core/config.h"
 #include "core/hash.h"
@@ -16,9 +17,19 @@ namespace decant {
 
 namespace {
 
-// As PEFT matches a list of target_modules: the whole name, or its end after a dot.
-bool matches(const std::string& module, const std::string& target) {
-  return module == target || module.ends_with("." + target);
+// As PEFT matches a list of target_modules: the whole name, or its end after a dot. A part '*' stands for any
+// one part: "experts.*.up_proj" is that of every routed expert.
+bool matches(std::string_view module, std::string_view target) {
+  constexpr auto kNone = std::string_view::npos;
+  for (;;) {
+    const auto m = module.rfind('.'), t = target.rfind('.');
+    const auto part = target.substr(t == kNone ? 0 : t + 1);
+    if (part != "*" && part != module.substr(m == kNone ? 0 : m + 1)) return false;
+    if (t == kNone) return true;
+    if (m == kNone) return false;
+    module = module.substr(0, m);
+    target = target.substr(0, t);
+  }
 }
 
 std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
@@ -112,8 +123,11 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
   adapter.config.rank = config.rank;
   adapter.config.alpha = config.alpha;
   adapter.config.use_rslora = config.rslora;
-  adapter.config.target_modules = config.targets;
-  std::sort(adapter.config.target_modules.begin(), adapter.config.target_modules.end());
+  // PEFT knows no '*': of such a target the last part is written, which its readers look for in all modules.
+  std::set<std::string> targets;
+  for (const auto& target : config.targets)
+    targets.insert(target.find('*') == std::string::npos ? target : last_part(target));
+  adapter.config.target_modules.assign(targets.begin(), targets.end());
   adapter.config.base_model = base_model;
   adapter.config.base_sha256 = base_sha256;
   const auto add = [&](const Projection& projection) {

@@ -22,8 +22,10 @@ struct LoraConfig {
     field("alpha", c.alpha,
           "the update is scaled by alpha / sqrt(rank) with rslora, by alpha / rank without");
     field("rslora", c.rslora, "rank-stabilised scaling (arXiv 2312.03732)");
-    field("targets", c.targets,
-          "linears that get an adapter, by the last part of their name or a longer suffix");
+    field(
+        "targets", c.targets,
+        "linears that get an adapter, by the last part of their name or a longer suffix; a part * is any one "
+        "(experts.*.up_proj)");
     field("seed", c.seed, "of the start values");
   }
   void validate(const Place& place) const;

@@ -101,6 +101,18 @@ int64_t lowest_trained(const Decoder& model) {
   return found - model.layers.begin();
 }
 
+// The batch with positions that are rows of the rope table.
+Batch with_rope_rows(const Decoder& model, const Batch& batch) {
+  if (model.config.rope.kind != RopeConfig::Kind::kLongrope) return batch;
+  Batch turned = batch;
+  turned.positions = batch.positions.clone();
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  for (int64_t n = 0; n + 1 < batch.document_starts.numel(); ++n)
+    turned.positions.slice(0, starts[n], starts[n + 1])
+        .add_(long_rope_offset(model, starts[n + 1] - starts[n]));
+  return turned;
+}
+
 // gemma2's sqrt(D), as a number of the model's dtype.
 at::Tensor embedding_scale(const Decoder& model) {
   return at::scalar_tensor(std::sqrt(static_cast<double>(model.config.hidden_size)),
@@ -195,13 +207,26 @@ const RopeTable& rope_for(const Decoder& model, int64_t positions) {
   const auto most = model.config.max_position_embeddings;
   check(positions <= most, "a document of ", positions, " tokens is longer than the model's",
         " 'max_position_embeddings' (", most, ")");
-  const int64_t have = model.rope.cos.defined() ? model.rope.cos.size(0) : 0;
+  const bool halves = model.config.rope.kind == RopeConfig::Kind::kLongrope;
+  const int64_t have = model.rope.cos.defined() ? model.rope.cos.size(0) / (halves ? 2 : 1) : 0;
   if (have < positions) {
-    auto table = rope_table(model.config, std::min(most, std::max({positions, 2 * have, int64_t{512}})));
+    const auto count = std::min(most, std::max({positions, 2 * have, int64_t{512}}));
+    auto table = rope_table(model.config, count);
+    if (halves) {
+      const auto further = rope_table(model.config, count, /*long_context=*/true);
+      table = {at::cat({table.cos, further.cos}, 0), at::cat({table.sin, further.sin}, 0)};
+    }
     const auto device = model.embed_tokens.value.device();
     model.rope = {table.cos.to(device), table.sin.to(device)};
   }
   return model.rope;
+}
+
+int64_t long_rope_offset(const Decoder& model, int64_t length) {
+  const auto& rope = model.config.rope;
+  const bool further = rope.kind == RopeConfig::Kind::kLongrope &&
+                       static_cast<double>(length) > rope.original_max_position_embeddings;
+  return further ? model.rope.cos.size(0) / 2 : 0;
 }
 
 at::Tensor embed(const Decoder& model, const at::Tensor& tokens) {
@@ -209,9 +234,10 @@ at::Tensor embed(const Decoder& model, const at::Tensor& tokens) {
   return model.config.family == Family::kGemma2 ? rows * embedding_scale(model) : rows;
 }
 
-at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
+at::Tensor forward(const Decoder& model, const Batch& given, Saved* saved,
                    const std::function<void(int64_t, const at::Tensor&)>& after_layer) {
-  const auto& rope = rope_for(model, check_batch(model, batch));
+  const auto& rope = rope_for(model, check_batch(model, given));
+  const auto batch = with_rope_rows(model, given);
   const auto lowest = lowest_trained(model);
   if (saved != nullptr) saved->layers.assign(model.layers.size(), {});
   auto x = embed(model, batch.tokens);
@@ -228,12 +254,13 @@ at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
   return family_norm(model.config, x, model.norm, saved != nullptr ? &saved->norm : nullptr);
 }
 
-void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::Tensor& d_hidden) {
+void backward(Decoder& model, const Batch& given, const Saved& saved, const at::Tensor& d_hidden) {
   const auto lowest = lowest_trained(model);
   const auto count = static_cast<int64_t>(model.layers.size());
   if (lowest == count && !model.norm.trainable) return;
   TORCH_INTERNAL_ASSERT(saved.layers.size() == model.layers.size());
   const auto& rope = rope_for(model, 0);  // long enough since forward
+  const auto batch = with_rope_rows(model, given);
 
   auto dx = family_norm_backward(model.config, d_hidden, model.norm, saved.norm);
   for (int64_t i = count - 1; i >= std::max<int64_t>(lowest, 0); --i) {

@@ -71,7 +71,12 @@ void clear_gradients(const std::vector<Parameter*>& parameters);
 
 // The model's angles for at least `positions` positions; grows the cached table when it is shorter. Error
 // beyond max_position_embeddings.
+//
+// Under longrope the table has two halves, one for documents up to original_max_position_embeddings and one
+// for longer ones, which turn by other angles: long_rope_offset() is the row of the second half's position 0,
+// and what is added to the positions of a document of `length` tokens (0 for all other models).
 const RopeTable& rope_for(const Decoder& model, int64_t positions);
+int64_t long_rope_offset(const Decoder& model, int64_t length);
 
 // What forward keeps for backward. With `checkpoint`, only each layer's input [T, D] is kept and backward
 // runs the layer again.

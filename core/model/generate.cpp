@@ -29,6 +29,7 @@ struct Sequence {
   std::vector<int64_t> ids;  // prompt and answer
   std::vector<int32_t> blocks;
   int64_t cached = 0;  // ids whose keys are in the cache
+  int64_t most = 0;    // ids that there can be in the end
 };
 
 // Rows of some sequences on their way through the model: ids [cached, cached + rows) of each.
@@ -75,6 +76,7 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
              slots = at::empty({total}, at::kLong), last = at::empty({count}, at::kLong);
   const auto starts = at::empty({count + 1}, at::kInt), lengths = at::empty({count}, at::kInt),
              table = at::zeros({count, most_blocks}, at::kInt);
+  const auto& rope = rope_for(model, most_positions);
   int64_t row = 0;
   starts.mutable_data_ptr<int32_t>()[0] = 0;
   for (int64_t s = 0; s < count; ++s) {
@@ -82,7 +84,7 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
     for (int64_t i = 0; i < step.rows[static_cast<size_t>(s)]; ++i, ++row) {
       const auto position = one.cached + i;
       tokens.mutable_data_ptr<int64_t>()[row] = one.ids[static_cast<size_t>(position)];
-      positions.mutable_data_ptr<int64_t>()[row] = position;
+      positions.mutable_data_ptr<int64_t>()[row] = position + long_rope_offset(model, one.most);
       slots.mutable_data_ptr<int64_t>()[row] =
           one.blocks[static_cast<size_t>(position / kCacheBlockTokens)] * kCacheBlockTokens +
           position % kCacheBlockTokens;
@@ -95,7 +97,6 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
   }
 
   const auto& config = model.config;
-  const auto& rope = rope_for(model, most_positions);
   const auto device = model.embed_tokens.value.device();
   const auto on_device = [&](const at::Tensor& x) { return x.to(device); };
   const auto where = on_device(positions), to = on_device(slots);
@@ -235,6 +236,7 @@ std::vector<GenerationResult> generate(const Decoder& model, const std::vector<G
       one->ids = requests[next++].prompt;
       const auto most = static_cast<int64_t>(one->ids.size()) + sampling.max_new_tokens;
       one->ids.reserve(static_cast<size_t>(most));
+      one->most = most;
       for (int64_t b = blocks_for(most); b > 0; --b) {
         one->blocks.push_back(cache.free.back());
         cache.free.pop_back();

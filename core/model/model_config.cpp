@@ -77,7 +77,7 @@ std::vector<double> parse_factors(const Fields& fields, const char* key, size_t 
 // given.
 RopeConfig parse_rope_object(const Json& object, const std::string& where, const char* key,
                              std::optional<double> theta, std::optional<double> original_above,
-                             const ModelConfig& config) {
+                             double partial_above, const ModelConfig& config) {
   const Fields fields(object, where, key);
   const auto max_positions = config.max_position_embeddings;
   const bool phi = config.family == Family::kPhi3;
@@ -86,7 +86,8 @@ RopeConfig parse_rope_object(const Json& object, const std::string& where, const
     check(!fields.has(layer_type), fields.name(layer_type),
           ": rope settings per layer type are not supported");
   check(!fields.has("mrope_section"), fields.name("mrope_section"), ": multimodal rope is not supported");
-  rope.partial_rotary_factor = parse_partial(fields, config);
+  rope.partial_rotary_factor =
+      fields.has("partial_rotary_factor") ? parse_partial(fields, config) : partial_above;
 
   const auto type = fields.text("rope_type"), legacy = fields.text("type");
   check(!type || !legacy || *type == *legacy, fields.name("rope_type"), " is '", type.value_or(""),
@@ -172,8 +173,7 @@ RopeConfig parse_rope(const Fields& fields, const std::string& where, const Mode
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json* object = fields.value(key);
     if (object == nullptr || (object->is_object() && object->empty())) continue;
-    auto rope = parse_rope_object(*object, where, key, theta, original, config);
-    if (!object->contains("partial_rotary_factor")) rope.partial_rotary_factor = partial;
+    const auto rope = parse_rope_object(*object, where, key, theta, original, partial, config);
     check(!fields.has("partial_rotary_factor") || rope.partial_rotary_factor == partial, where, ": '", key,
           ".partial_rotary_factor' is ", rope.partial_rotary_factor, " but the top level's is ", partial,
           "; they must agree");

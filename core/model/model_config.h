@@ -104,8 +104,9 @@ ModelConfig read_model_config(const std::filesystem::path& folder);  // folder/c
 // ("bfloat16").
 Json model_config_json(const ModelConfig& config, const std::string& dtype);
 
-// Angles for positions 0..positions-1 (llama3, linear and yarn scaling applied; yarn's attention factor
-// multiplied in).
-RopeTable rope_table(const ModelConfig& config, int64_t positions);
+// Angles for positions 0..positions-1 (llama3, linear, yarn and longrope scaling applied; the attention
+// factor multiplied in). longrope has other angles for documents longer than
+// original_max_position_embeddings.
+RopeTable rope_table(const ModelConfig& config, int64_t positions, bool long_context = false);
 
 }  // namespace decant

@@ -39,6 +39,21 @@ void make_tiny(const fs::path& out, const char* name, const Json& config, const 
                 : std::vector<GgufType>{GgufType::kF32, GgufType::kF16, GgufType::kBf16, GgufType::kQ8_0});
 }
 
+// Of a family that has no GGUF, with adapters on the given linears.
+void make_folder(const fs::path& out, const char* name, const Json& config,
+                 const std::vector<std::string>& targets, const std::string& within) {
+  test::write_tiny_tokenizer(out / name / "tokenizer", "qwen2");
+  const auto model = test::tiny_decoder(config, 3);
+  ExportConfig settings;
+  settings.name = "model";
+  settings.gguf = {};
+  export_release(model, out / name / "tokenizer",
+                 {{"plain", test::tiny_adapter(model, 7, false, targets, within)},
+                  {"rslora", test::tiny_adapter(model, 8, true, targets, within)}},
+                 settings, out / name / "release");
+  std::printf("%s\n", name);
+}
+
 void make_all(const fs::path& out, const char* smollm2) {
   const Json llama3 = {{"rope_type", "llama3"},
                        {"factor", 8.0},
@@ -59,6 +74,15 @@ void make_all(const fs::path& out, const char* smollm2) {
   make_tiny(out, "qwen2_yarn", tiny_config("qwen2", {{"rope_scaling", yarn}}), "qwen2");
   make_tiny(out, "qwen3", tiny_config("qwen3"), "qwen2");
   make_tiny(out, "mistral", tiny_config("mistral"), "smollm");
+  // Families without GGUF. (peft 0.21 cannot hang an adapter on DeepSeek's routed experts and on other
+  // linears of the same last part at one time: the names are the experts' alone.)
+  const std::vector<std::string> latent = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj",
+                                           "o_proj"};
+  make_folder(out, "deepseek_v3", tiny_config("deepseek_v3"), latent, "");
+  make_folder(out, "deepseek_v3_experts", tiny_config("deepseek_v3", {{"q_lora_rank", nullptr}}),
+              {"down_proj", "gate_proj", "up_proj"}, ".experts.");
+  make_folder(out, "gemma2", tiny_config("gemma2"), {"down_proj", "k_proj", "q_proj"}, "");
+  make_folder(out, "phi3", tiny_config("phi3"), {"gate_up_proj", "o_proj", "qkv_proj"}, "");
   if (smollm2 == nullptr) return;
   import_gguf_tokenizer_files(smollm2, out / "smollm2" / "tokenizer");
   make(out / "smollm2", import_gguf(smollm2, Dtype::kBf16), out / "smollm2" / "tokenizer",

@@ -69,7 +69,8 @@ def main():
             assert adapted.peft_config["default"].lora_alpha == adapted.peft_config["default"].r
             compare(adapted, of(f"adapters/{name}"), f"{case.name} + {name}")
             model = adapted.unload()
-    assert len(cases) >= 7 and families == {"llama", "qwen2", "qwen3", "mistral"}, (cases, families)
+    known = {"llama", "qwen2", "qwen3", "mistral", "deepseek_v3", "gemma2", "phi3"}
+    assert len(cases) >= 11 and families == known, (cases, families)
 
 
 main()
