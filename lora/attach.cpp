@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <string_view>
 
 #include "core/config.h"
 #include "core/hash.h"
@@ -16,21 +15,6 @@
 namespace decant {
 
 namespace {
-
-// As PEFT matches a list of target_modules: the whole name, or its end after a dot. A part '*' stands for any
-// one part: "experts.*.up_proj" is that of every routed expert.
-bool matches(std::string_view module, std::string_view target) {
-  constexpr auto kNone = std::string_view::npos;
-  for (;;) {
-    const auto m = module.rfind('.'), t = target.rfind('.');
-    const auto part = target.substr(t == kNone ? 0 : t + 1);
-    if (part != "*" && part != module.substr(m == kNone ? 0 : m + 1)) return false;
-    if (t == kNone) return true;
-    if (m == kNone) return false;
-    module = module.substr(0, m);
-    target = target.substr(0, t);
-  }
-}
 
 std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
@@ -72,6 +56,19 @@ double scale_of(const LoraConfig& config) {
 
 }  // namespace
 
+bool matches_target(std::string_view module, std::string_view target) {
+  constexpr auto kNone = std::string_view::npos;
+  for (;;) {
+    const auto m = module.rfind('.'), t = target.rfind('.');
+    const auto part = target.substr(t == kNone ? 0 : t + 1);
+    if (part != "*" && part != module.substr(m == kNone ? 0 : m + 1)) return false;
+    if (t == kNone) return true;
+    if (m == kNone) return false;
+    module = module.substr(0, m);
+    target = target.substr(0, t);
+  }
+}
+
 void LoraConfig::validate(const Place& place) const {
   check(rank >= 1 && rank <= 4096, place("rank"), ": must lie in 1 .. 4096, found ", rank);
   check(std::isfinite(alpha) && alpha > 0, place("alpha"), ": must be above 0, found ", alpha);
@@ -83,11 +80,28 @@ void LoraConfig::validate(const Place& place) const {
   }
 }
 
+int64_t lora_parameters(const ModelConfig& model, const LoraConfig& lora) {
+  constexpr std::string_view kLayers = "model.layers.";
+  int64_t width = 0;
+  for (const auto& one : linear_shapes(model)) {
+    const auto named = [&](std::string_view target) {
+      if (target.starts_with(kLayers)) {
+        const auto dot = target.find('.', kLayers.size());
+        target = dot == std::string_view::npos ? target : target.substr(dot + 1);
+      }
+      return matches_target(one.name, target);
+    };
+    if (std::any_of(lora.targets.begin(), lora.targets.end(), named))
+      width += one.count * (one.outputs + one.inputs);
+  }
+  return lora.rank * width;
+}
+
 void attach_lora(Decoder& model, const LoraConfig& config) {
   const std::vector<Linear*> linears = model.linears();
   for (const auto& target : config.targets)
     if (std::none_of(linears.begin(), linears.end(),
-                     [&](const Linear* l) { return matches(l->name, target); }))
+                     [&](const Linear* l) { return matches_target(l->name, target); }))
       fail_unmatched(target, linears);
   for (const Linear* linear : linears)
     check(linear->terms.empty(), "lora: ", linear->name,
@@ -95,7 +109,7 @@ void attach_lora(Decoder& model, const LoraConfig& config) {
   freeze(model);
   for (Linear* linear : linears) {
     if (std::none_of(config.targets.begin(), config.targets.end(),
-                     [&](const std::string& target) { return matches(linear->name, target); }))
+                     [&](const std::string& target) { return matches_target(linear->name, target); }))
       continue;
     const int64_t outputs = linear->weight.value.size(0), inputs = linear->weight.value.size(1);
     LowRankTerm term;

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "data_pipeline/prepare.h"
+#include "lora/attach.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -89,7 +90,7 @@ class Planner {
     if (r_.lora)
       for (const auto& tenant : r_.lora->tenants) {
         const ModelConfig of = model(r_.lora->model);
-        out.push_back(training("lora/" + tenant, r_.lora->train, of, lora_parameters(of), 0));
+        out.push_back(training("lora/" + tenant, r_.lora->train, of, lora_parameters(of, r_.lora->lora), 0));
       }
     if (r_.evaluate) {
       const double models = 2 + 2 * r_.distill.has_value() + r_.train.has_value();
@@ -120,23 +121,12 @@ class Planner {
 
   ModelConfig student() const {
     ModelConfig c = config_;
-    c.num_hidden_layers = static_cast<int64_t>(r_.distill->student.keep_layers.size());
+    const auto& kept = r_.distill->student.keep_layers;
+    c.num_hidden_layers = static_cast<int64_t>(kept.size());
+    if (c.experts)
+      c.experts->first_layer = std::count_if(kept.begin(), kept.end(),
+                                             [&](int64_t layer) { return layer < c.experts->first_layer; });
     return c;
-  }
-
-  int64_t lora_parameters(const ModelConfig& c) const {
-    const int64_t queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
-    int64_t width = 0;
-    for (const auto& target : r_.lora->lora.targets) {
-      const std::string name = target.substr(target.rfind('.') + 1);
-      if (name == "q_proj" || name == "o_proj")
-        width += c.hidden_size + queries;
-      else if (name == "k_proj" || name == "v_proj")
-        width += c.hidden_size + keys;
-      else
-        width += c.hidden_size + c.intermediate_size;
-    }
-    return r_.lora->lora.rank * width * c.num_hidden_layers;
   }
 
   double tokens_of(const TrainConfig& t) const {
@@ -170,7 +160,7 @@ class Planner {
       const double tokens = answers * static_cast<double>(g.sampling.max_new_tokens);
       const double cache =
           2.0 * element_ *
-          static_cast<double>(config_.num_hidden_layers * config_.num_key_value_heads * config_.head_dim);
+          static_cast<double>(config_.num_hidden_layers * config_.key_heads() * config_.key_width());
       const double held = static_cast<double>(g.batch_size * r_.corpus->sequence_length) * cache;
       out.push_back(
           {"distill/rows",

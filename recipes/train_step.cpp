@@ -113,21 +113,20 @@ void lora_steps(Chain& chain) {
     StepKey key{
         "lora/" + tenant, 1, config_key(section.lora) + config_key(section.train) + chain.precision(), {}};
     key.inputs = {{"rows", digest_path(chain.shards("train", tenant))}, {"model", base_digest}};
-    const auto trainable = static_cast<int64_t>(section.lora.rank) *
-                           (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
-    chain.step("lora", key, checkpoint_bytes(trainable), [&](const fs::path& folder) {
-      Decoder model = load_model(base, chain.dtype);
-      attach_lora(model, section.lora);
-      const auto batches = open_batches(chain.shards("train", tenant), section.train.batch,
-                                        chain.tokenizer_sha256(), chain.template_sha256());
-      const TrainResult result =
-          train(model, model.adapter_parameters(), batches, next_token_loss, section.train, folder);
-      write_adapter(folder / "adapter", collect_adapter(model, section.lora, base.string(),
-                                                        weights_sha256(base), result.masters));
-      Json figures = training_figures(result, folder);
-      figures["tenant"] = tenant;
-      return figures;
-    });
+    chain.step(
+        "lora", key, checkpoint_bytes(lora_parameters(config, section.lora)), [&](const fs::path& folder) {
+          Decoder model = load_model(base, chain.dtype);
+          attach_lora(model, section.lora);
+          const auto batches = open_batches(chain.shards("train", tenant), section.train.batch,
+                                            chain.tokenizer_sha256(), chain.template_sha256());
+          const TrainResult result =
+              train(model, model.adapter_parameters(), batches, next_token_loss, section.train, folder);
+          write_adapter(folder / "adapter", collect_adapter(model, section.lora, base.string(),
+                                                            weights_sha256(base), result.masters));
+          Json figures = training_figures(result, folder);
+          figures["tenant"] = tenant;
+          return figures;
+        });
   }
 }
 

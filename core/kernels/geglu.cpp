@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "core/kernels/plain.h"
+#include "core/kernels/row_map.h"
 
 namespace decant {
 
@@ -15,13 +16,10 @@ using plain::wide;
 
 constexpr double kBeta = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kCubic = 0.044715;
 
-// tanh of the inner polynomial. A row's bits must not depend on its place, and ATen's tanh takes another path
-// for the last elements of a tensor: rows are padded to whole vectors.
+// tanh of the inner polynomial.
 at::Tensor inner_tanh(const at::Tensor& gate) {
-  constexpr int64_t kLanes = 32;
-  const auto width = gate.size(1), padding = (kLanes - width % kLanes) % kLanes;
-  const auto u = gate * (1 + kCubic * gate.square()) * kBeta;
-  return at::tanh(padding == 0 ? u : at::constant_pad_nd(u, {0, padding}, 0)).narrow(1, 0, width);
+  return map_rows(gate * (1 + kCubic * gate.square()) * kBeta,
+                  [](at::Tensor& out, const at::Tensor& in) { at::tanh_out(out, in); });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/plain.h"
+#include "core/kernels/row_map.h"
 #include "core/kernels/tensor_rows.h"
 
 namespace decant {
@@ -27,7 +28,8 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weights, const Visit
 }
 
 at::Tensor capped(const at::Tensor& logits, double cap) {
-  return cap > 0 ? at::tanh(logits / cap) * cap : logits;
+  if (cap <= 0) return logits;
+  return map_rows(logits / cap, [](at::Tensor& out, const at::Tensor& in) { at::tanh_out(out, in); }) * cap;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/kernels/plain.h"
+#include "core/kernels/row_map.h"
 #include "core/kernels/swiglu.h"
 
 namespace decant {
@@ -81,7 +82,8 @@ Routing route(const ExpertsConfig& config, const MixtureOfExperts& mixture, cons
               Panel panel) {
   const auto tokens = x.size(0);
   Routing routing;
-  routing.scores = at::sigmoid(linear(wide(x), wide(mixture.router.value), {}, panel));
+  routing.scores = map_rows(linear(wide(x), wide(mixture.router.value), {}, panel),
+                            [](at::Tensor& out, const at::Tensor& in) { at::sigmoid_out(out, in); });
   const auto in_group = config.routed / config.groups;
   auto worth = routing.scores + mixture.correction.value.to(routing.scores.scalar_type());
   const auto of_group =

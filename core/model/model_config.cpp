@@ -348,7 +348,7 @@ std::vector<LinearShape> linear_shapes(const ModelConfig& config) {
   feed_forward("mlp", inner, dense);
   if (config.experts) {
     const auto& experts = *config.experts;
-    feed_forward("mlp.experts", experts.intermediate_size, (layers - dense) * experts.routed);
+    feed_forward("mlp.experts.0", experts.intermediate_size, (layers - dense) * experts.routed);
     feed_forward("mlp.shared_experts", experts.shared * experts.intermediate_size, layers - dense);
   }
   return shapes;

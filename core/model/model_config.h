@@ -86,7 +86,7 @@ struct ModelConfig {
 };
 
 // A linear of the checkpoint that stands `count` times in the model, by the last parts of its name
-// ("self_attn.q_proj", "mlp.experts.up_proj").
+// ("self_attn.q_proj"; "mlp.experts.0.up_proj" for that of every expert).
 struct LinearShape {
   std::string name;
   int64_t outputs, inputs, count;
