@@ -31,7 +31,8 @@ DistillPart distill_loss(const Decoder& teacher, const DistillLossConfig& config
   const auto chunk_loss = [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
     const at::Tensor teacher_logits =
         teacher_hidden.defined()
-            ? head_logits(teacher_hidden.index_select(0, rows), teacher.head().value, /*decode=*/false)
+            ? head_logits(teacher_hidden.index_select(0, rows), teacher.head().value, /*decode=*/false,
+                          teacher.config.logit_cap)
             : logits.clone();  // KL of equals: 0
     const DistillSums sums = cross_entropy_and_kl(
         logits, teacher_logits, targets.targets.index_select(0, rows), targets.weights.index_select(0, rows),
@@ -40,7 +41,8 @@ DistillPart distill_loss(const Decoder& teacher, const DistillLossConfig& config
     part.kl += sums.kl;
     return sums.sum;
   };
-  const HeadLoss loss = head_loss(hidden, student.head(), targets.weights, scale, gradients, chunk_loss);
+  const HeadLoss loss = head_loss(hidden, student.head(), targets.weights, scale, gradients, chunk_loss,
+                                  student.config.logit_cap);
   part.sum = loss.sum;
   part.weight = loss.weight;
   part.d_hidden = loss.d_hidden;

@@ -25,6 +25,7 @@ struct PlannedTensor {
   GgufTensorType type = GgufTensorType::kF32;
 };
 
+// Null for a family that is not written.
 const char* architecture(Family family) {
   switch (family) {
     case Family::kLlama:
@@ -34,8 +35,12 @@ const char* architecture(Family family) {
       return "qwen2";
     case Family::kQwen3:
       return "qwen3";
+    case Family::kDeepseekV3:
+    case Family::kGemma2:
+    case Family::kPhi3:
+      return nullptr;
   }
-  fail("this model family cannot be written to GGUF");
+  return nullptr;
 }
 
 uint32_t file_type(GgufType type) {
@@ -260,8 +265,13 @@ void write_rows(AtomicFile& file, const PlannedTensor& tensor, const at::Tensor&
 
 }  // namespace
 
+bool has_gguf(Family family) { return architecture(family) != nullptr; }
+
 void export_gguf(const Decoder& model, const std::filesystem::path& tokenizer_folder, GgufType type,
                  const std::string& name, const std::filesystem::path& path) {
+  check(has_gguf(model.config.family), path.string(), ": GGUF of ",
+        model.config.source.value("model_type", "this family"),
+        " models is not supported; expected llama, mistral, qwen2 or qwen3 (export the Hugging Face folder)");
   GgufHeader header = make_header(model.config, tokenizer_folder, type, name);
   const std::vector<PlannedTensor> plan = plan_tensors(model, type);
   uint64_t total = 0;

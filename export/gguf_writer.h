@@ -11,6 +11,9 @@
 
 namespace decant {
 
+// Whether models of the family can be written; the others are an Error of export_gguf.
+bool has_gguf(Family family);
+
 // Tokenizer and chat template go into the metadata. Tensor by tensor, atomically. Rows that are no multiple
 // of 32 are F16 in a Q8_0 file. Errors: a value that F16 cannot hold, a rope or window that llama.cpp cannot
 // express, and those of gguf_tokenizer.h.

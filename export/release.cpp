@@ -22,7 +22,7 @@ Decoder rounded(const Decoder& model) {
   std::map<std::string, at::Tensor> values;
   for (const Parameter* parameter : model.parameters()) values[parameter->name] = parameter->value;
   return make_decoder(model.config, Dtype::kFp32, [&](const std::string& name) {
-    return values.at(name).to(at::kBFloat16).to(at::kFloat);
+    return stays_fp32(name) ? values.at(name) : values.at(name).to(at::kBFloat16).to(at::kFloat);
   });
 }
 

@@ -19,7 +19,7 @@ struct Config {
   Tree tree;
   std::string family;
   PlainModel model;  // without weights
-  int64_t width = 0, feed_forward = 0;
+  int64_t width = 0, feed_forward = 0, shared = 0, expert_width = 0;
   bool tied = false, qkv_bias = false, o_bias = false, mlp_bias = false;
 };
 
@@ -63,16 +63,76 @@ void read_rope(const Tree& tree, Config& config) {
     config.model.rotation_scale =
         number_or(v5, "attention_factor", m != 0 && all != 0 ? scale(m) / scale(all) : scale(1), kConfig);
   }
-  config.model.frequencies = rope_frequencies(rope, config.model.head_dim);
+  if (rope.kind == "longrope") {  // golden texts are shorter than the original context
+    expect(has(v5, "short_factor") && v5.at("short_factor").is_array(), kConfig, ": no 'short_factor'");
+    for (const Tree& one : v5.at("short_factor")) {
+      expect(one.is_number() && one.get<double>() > 0, kConfig, ": 'short_factor' must hold numbers above 0");
+      rope.divisors.push_back(one.get<double>());
+    }
+    const double factor =
+        rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(rope.original));
+    config.model.rotation_scale = number_or(v5, "attention_factor", factor, kConfig);
+  }
+  const double partial = number_or(v5, "partial_rotary_factor", 1, kConfig);
+  const auto turning = static_cast<int64_t>(static_cast<double>(config.model.head_dim) * partial);
+  expect(partial > 0 && partial <= 1 && turning % 2 == 0, kConfig, ": 'partial_rotary_factor' is ", partial);
+  config.model.frequencies = rope_frequencies(rope, turning);
+  if (config.model.latent && rope.kind != "default") {
+    const double all = number_or(v5, "mscale_all_dim", 0, kConfig);
+    const double m = rope.factor <= 1 ? 1 : 0.1 * all * std::log(rope.factor) + 1;
+    config.model.attention_scale *= m * m;
+  }
+}
+
+void read_deepseek(const Tree& tree, Config& config) {
+  const auto size = [&](const char* key) {
+    const int64_t value = integer(tree, key, kConfig);
+    expect(value > 0 && value < (1 << 24), kConfig, ": '", key, "' is ", value);
+    return value;
+  };
+  PlainLatent latent;
+  latent.q_rank = has(tree, "q_lora_rank") && !tree.at("q_lora_rank").is_null() ? size("q_lora_rank") : 0;
+  latent.kv_rank = size("kv_lora_rank");
+  latent.nope = size("qk_nope_head_dim");
+  latent.rope = size("qk_rope_head_dim");
+  latent.v = size("v_head_dim");
+  latent.interleaved = flag_or(tree, "rope_interleave", true, kConfig);
+  PlainExperts experts;
+  experts.first_layer = integer_or(tree, "first_k_dense_replace", 3, kConfig);
+  experts.routed = size("n_routed_experts");
+  experts.per_token = size("num_experts_per_tok");
+  experts.groups = size("n_group");
+  experts.groups_per_token = size("topk_group");
+  experts.scale = number_or(tree, "routed_scaling_factor", 2.5, kConfig);
+  experts.normalize = flag_or(tree, "norm_topk_prob", true, kConfig);
+  expect(experts.routed % experts.groups == 0 && experts.routed / experts.groups >= 2, kConfig, ": ",
+         experts.routed, " experts do not make ", experts.groups, " groups");
+  config.shared = size("n_shared_experts");
+  config.expert_width = size("moe_intermediate_size");
+  config.model.head_dim = latent.rope;
+  config.model.attention_scale = 1 / std::sqrt(static_cast<double>(latent.nope + latent.rope));
+  config.model.latent = latent;
+  config.model.experts = experts;
+}
+
+void read_gemma(const Tree& tree, Config& config) {
+  const auto cap = [&](const char* key) {
+    return has(tree, key) && !tree.at(key).is_null() ? number_or(tree, key, 0, kConfig) : 0;
+  };
+  config.model.gemma = true;
+  config.model.attention_cap = cap("attn_logit_softcapping");
+  config.model.logit_cap = cap("final_logit_softcapping");
+  config.model.attention_scale = 1 / std::sqrt(number_or(tree, "query_pre_attn_scalar", 256, kConfig));
 }
 
 Config read_config_json(const fs::path& folder) {
   Config config;
   const Tree& tree = config.tree = read_tree(folder / kConfig);
   config.family = text_or(tree, "model_type", "", kConfig);
-  expect(config.family == "llama" || config.family == "qwen2" || config.family == "qwen3" ||
-             config.family == "mistral",
-         kConfig, ": model_type '", config.family, "' is not one that decant writes");
+  static const std::set<std::string> kFamilies = {"llama",       "qwen2",  "qwen3", "mistral",
+                                                  "deepseek_v3", "gemma2", "phi3"};
+  expect(kFamilies.contains(config.family), kConfig, ": model_type '", config.family,
+         "' is not one that decant writes");
   expect(has(tree, "architectures"), kConfig, ": no 'architectures'; servers do not know what to load");
   PlainModel& model = config.model;
   const auto size = [&](const char* key) {
@@ -93,6 +153,8 @@ Config read_config_json(const fs::path& folder) {
            ": 'head_dim' is missing and cannot be told from hidden_size / num_attention_heads");
   model.head_dim = has(tree, "head_dim") ? size("head_dim") : config.width / model.heads;
   expect(model.head_dim % 2 == 0, kConfig, ": head_dim ", model.head_dim, " is odd");
+  if (config.family == "deepseek_v3") read_deepseek(tree, config);
+  if (config.family == "gemma2") read_gemma(tree, config);
   model.eps = number_or(tree, "rms_norm_eps", 1e-6, kConfig);
   model.qk_norm = config.family == "qwen3";
   config.tied = flag_or(tree, "tie_word_embeddings", false, kConfig);
@@ -106,11 +168,12 @@ Config read_config_json(const fs::path& folder) {
          torch_dtype, ") must both be there and agree");
   read_rope(tree, config);
 
-  const bool windowed = config.family == "mistral" || flag_or(tree, "use_sliding_window", false, kConfig);
+  const bool whole = config.family == "mistral" || config.family == "phi3", gemma = config.family == "gemma2";
+  const bool windowed = whole || gemma || flag_or(tree, "use_sliding_window", false, kConfig);
   const int64_t window = windowed ? integer_or(tree, "sliding_window", 0, kConfig) : 0;
   model.windows.assign(static_cast<size_t>(model.layers), window);
-  if (window > 0 && config.family != "mistral") {
-    const int64_t full = integer_or(tree, "max_window_layers", model.layers, kConfig);
+  if (window > 0 && !whole) {
+    const int64_t full = gemma ? 0 : integer_or(tree, "max_window_layers", model.layers, kConfig);
     for (int64_t i = 0; i < std::min(full, model.layers); ++i) model.windows[static_cast<size_t>(i)] = 0;
     if (has(tree, "layer_types"))
       for (size_t i = 0; i < model.windows.size() && i < tree.at("layer_types").size(); ++i)
@@ -135,13 +198,50 @@ std::map<std::string, std::vector<int64_t>> expected_tensors(const Config& confi
       out[p + name + ".weight"] = {rows, columns};
       if (bias) out[p + name + ".bias"] = {rows};
     };
-    linear("self_attn.q_proj", q, d, config.qkv_bias);
-    linear("self_attn.k_proj", kv, d, config.qkv_bias);
-    linear("self_attn.v_proj", kv, d, config.qkv_bias);
-    linear("self_attn.o_proj", d, q, config.o_bias);
-    linear("mlp.gate_proj", f, d, config.mlp_bias);
-    linear("mlp.up_proj", f, d, config.mlp_bias);
-    linear("mlp.down_proj", d, f, config.mlp_bias);
+    const auto feed_forward = [&](const std::string& name, int64_t inner) {
+      if (config.family == "phi3") {
+        linear(name + "gate_up_proj", 2 * inner, d, false);
+      } else {
+        linear(name + "gate_proj", inner, d, config.mlp_bias);
+        linear(name + "up_proj", inner, d, config.mlp_bias);
+      }
+      linear(name + "down_proj", d, inner, config.mlp_bias);
+    };
+    if (m.latent) {
+      const PlainLatent& l = *m.latent;
+      const int64_t queries = m.heads * (l.nope + l.rope);
+      if (l.q_rank > 0) {
+        linear("self_attn.q_a_proj", l.q_rank, d, config.qkv_bias);
+        linear("self_attn.q_b_proj", queries, l.q_rank, false);
+        out[p + "self_attn.q_a_layernorm.weight"] = {l.q_rank};
+      } else {
+        linear("self_attn.q_proj", queries, d, false);
+      }
+      linear("self_attn.kv_a_proj_with_mqa", l.kv_rank + l.rope, d, config.qkv_bias);
+      linear("self_attn.kv_b_proj", m.heads * (l.nope + l.v), l.kv_rank, false);
+      out[p + "self_attn.kv_a_layernorm.weight"] = {l.kv_rank};
+      linear("self_attn.o_proj", d, m.heads * l.v, config.o_bias);
+    } else {
+      if (config.family == "phi3") {
+        linear("self_attn.qkv_proj", q + 2 * kv, d, false);
+      } else {
+        linear("self_attn.q_proj", q, d, config.qkv_bias);
+        linear("self_attn.k_proj", kv, d, config.qkv_bias);
+        linear("self_attn.v_proj", kv, d, config.qkv_bias);
+      }
+      linear("self_attn.o_proj", d, q, config.o_bias);
+    }
+    if (m.experts && layer >= m.experts->first_layer) {
+      out[p + "mlp.gate.weight"] = {m.experts->routed, d};
+      out[p + "mlp.gate.e_score_correction_bias"] = {m.experts->routed};
+      for (int64_t e = 0; e < m.experts->routed; ++e)
+        feed_forward("mlp.experts." + std::to_string(e) + ".", config.expert_width);
+      feed_forward("mlp.shared_experts.", config.shared * config.expert_width);
+    } else {
+      feed_forward("mlp.", f);
+    }
+    if (m.gemma)
+      out[p + "pre_feedforward_layernorm.weight"] = out[p + "post_feedforward_layernorm.weight"] = {d};
     if (m.qk_norm) out[p + "self_attn.q_norm.weight"] = out[p + "self_attn.k_norm.weight"] = {m.head_dim};
   }
   return out;
@@ -167,8 +267,10 @@ void check_tensors(const Config& config, const PlainFile& file) {
     expect(name != "lm_head.weight" || !config.tied,
            "lm_head.weight is there although tie_word_embeddings is true; readers would ignore it");
     expect(wanted.contains(name), "tensor ", name, " is not one that config.json asks for");
-    expect(file.dtypes.at(name) == stored, "tensor ", name, " is ", file.dtypes.at(name),
-           ", config.json says ", dtype);
+    // The experts' routing corrections are released in fp32.
+    const std::string own = name.ends_with(".e_score_correction_bias") ? "F32" : stored;
+    expect(file.dtypes.at(name) == own, "tensor ", name, " is ", file.dtypes.at(name), ", config.json says ",
+           dtype);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/config.h"
 #include "core/hash.h"
+#include "core/model/layer_walk.h"
 #include "core/name_pattern.h"
 #include "core/random.h"
 
@@ -111,7 +112,7 @@ void check_matches(const LoraConfig& config, const std::vector<Linear*>& linears
           config.targets[0], "' matches no linear of the model, such as '", linears.at(0)->name, "'");
   } else {
     for (const auto& target : config.targets)
-      if (!any([&](const Linear* l) { return matches_suffix(target, l->name); }))
+      if (!any([&](const Linear* l) { return matches_target(l->name, target); }))
         fail_unmatched(target, linears);
   }
   for (const int64_t layer : config.layers)
@@ -130,6 +131,19 @@ void check_matches(const LoraConfig& config, const std::vector<Linear*>& linears
 }
 
 }  // namespace
+
+bool matches_target(std::string_view module, std::string_view target) {
+  constexpr auto kNone = std::string_view::npos;
+  for (;;) {
+    const auto m = module.rfind('.'), t = target.rfind('.');
+    const auto part = target.substr(t == kNone ? 0 : t + 1);
+    if (part != "*" && part != module.substr(m == kNone ? 0 : m + 1)) return false;
+    if (t == kNone) return true;
+    if (m == kNone) return false;
+    module = module.substr(0, m);
+    target = target.substr(0, t);
+  }
+}
 
 void LoraConfig::validate(const Place& place) const {
   const auto check_rank = [&](const std::string& key, int64_t r) {
@@ -170,16 +184,58 @@ AdapterConfig LoraConfig::adapter_config() const {
   if (is_pattern(*this))
     config.target_pattern = targets[0].substr(kRegex.size());
   else
-    config.target_modules = targets;
+    // PEFT knows no '*': of such a target the last part is written, which its readers look for in all modules.
+    for (const auto& target : targets)
+      config.target_modules.push_back(target.find('*') == std::string::npos ? target : last_part(target));
   std::sort(config.target_modules.begin(), config.target_modules.end());
+  config.target_modules.erase(std::unique(config.target_modules.begin(), config.target_modules.end()),
+                              config.target_modules.end());
   config.rank_pattern = {rank_pattern.begin(), rank_pattern.end()};
   config.alpha_pattern = {alpha_pattern.begin(), alpha_pattern.end()};
   return config;
 }
 
 bool LoraConfig::adapts(const std::string& module) const {
-  return adapter_config().is_target(module) &&
-         (layers.empty() || std::find(layers.begin(), layers.end(), layer_of(module)) != layers.end());
+  const bool named = is_pattern(*this)
+                         ? adapter_config().is_target(module)
+                         : std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
+                             return matches_target(module, target);
+                           });
+  return named && (layers.empty() || std::find(layers.begin(), layers.end(), layer_of(module)) != layers.end());
+}
+
+namespace {
+
+// Calls visit(name, outputs, inputs) for every linear that a model of this config has.
+template <class Visit>
+void each_linear(const ModelConfig& model, const Visit& visit) {
+  constexpr std::string_view kExpert = "mlp.experts.0.";
+  const int64_t layers = model.num_hidden_layers, dense = model.experts ? model.experts->first_layer : layers;
+  for (const auto& one : linear_shapes(model)) {
+    const bool expert = one.name.starts_with(kExpert), shared = one.name.starts_with("mlp.shared_experts.");
+    const bool feed_forward = one.name.starts_with("mlp.");
+    const int64_t begin = expert || shared ? dense : 0, end = feed_forward && !expert && !shared ? dense : layers;
+    for (int64_t layer = begin; layer < end; ++layer) {
+      const std::string at = concat("model.layers.", layer, ".");
+      if (!expert) {
+        visit(at + one.name, one.outputs, one.inputs);
+        continue;
+      }
+      for (int64_t e = 0; e < model.experts->routed; ++e)
+        visit(concat(at, "mlp.experts.", e, ".", one.name.substr(kExpert.size())), one.outputs, one.inputs);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t lora_parameters(const ModelConfig& model, const LoraConfig& lora) {
+  const AdapterConfig names = lora.adapter_config();
+  int64_t parameters = 0;
+  each_linear(model, [&](const std::string& name, int64_t outputs, int64_t inputs) {
+    if (lora.adapts(name)) parameters += names.rank_of(name) * (outputs + inputs) + (lora.dora ? outputs : 0);
+  });
+  return parameters;
 }
 
 void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start) {
@@ -253,12 +309,7 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
                                  term.magnitude.defined() ? value(term.magnitude) : at::Tensor()});
     }
   };
-  for (const DecoderLayer& layer : model.layers) {
-    add(layer.qkv);
-    add(layer.o);
-    add(layer.gate_up);
-    add(layer.down);
-  }
+  for (const DecoderLayer& layer : model.layers) walk_layer(layer, add, [](const Parameter&) {});
   // A pattern that meant some layers only would mean more to its reader.
   if (!config.layers.empty() && !adapter.config.target_pattern.empty()) {
     adapter.config.target_pattern.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/adapter_file.h"
@@ -9,6 +10,13 @@
 #include "lora/lora_config.h"
 
 namespace decant {
+
+// Whether a target names the linear, as PEFT matches a list of target_modules: the whole name, or its end
+// after a dot. A part '*' stands for any one part: "experts.*.up_proj" is that of every routed expert.
+bool matches_target(std::string_view module, std::string_view target);
+
+// What attach_lora() will make trainable, from the config alone.
+int64_t lora_parameters(const ModelConfig& model, const LoraConfig& lora);
 
 // Freezes the model and adds a trainable term to every linear that matches a target: A uniform in +-1/sqrt(K)
 // (PEFT's kaiming_uniform with a = sqrt 5), drawn counter-based per module name, B = 0, or as config.init

@@ -9,6 +9,7 @@
 #include "data_pipeline/prepare.h"
 #include "data_pipeline/tokenizer.h"
 #include "data_pipeline/tokenizer_files.h"
+#include "export/gguf_writer.h"
 #include "recipes/chain.h"
 #include "recipes/open_model.h"
 #include "recipes/random_model.h"
@@ -26,18 +27,32 @@ void check_layers(const LoadedRecipe& loaded, const ModelConfig& config) {
           ": the teacher has no layer ", layer, "; its layers are 0 to ", config.num_hidden_layers - 1);
 }
 
-void check_targets(const LoadedRecipe& loaded) {
+void check_targets(const LoadedRecipe& loaded, const ModelConfig& config) {
   if (!loaded.recipe.lora) return;
-  const std::vector<std::string> known = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                          "gate_proj", "up_proj", "down_proj"};
+  std::vector<std::string> known;
+  std::string list;
+  for (const auto& one : linear_shapes(config)) {
+    const std::string last = one.name.substr(one.name.rfind('.') + 1);
+    if (std::find(known.begin(), known.end(), last) != known.end()) continue;
+    known.push_back(last);
+    list += (list.empty() ? "" : ", ") + last;
+  }
   for (const auto& job : adapter_jobs(*loaded.recipe.lora, loaded.recipe.lora->tenants))
     for (const auto& target : job.settings.lora.targets) {
       if (target.starts_with("regex:")) continue;  // attach_lora says whether it matches
       const std::string last = target.substr(target.rfind('.') + 1);
       check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
             ": no linear of the model is called '", target, "'", did_you_mean("", last, known),
-            "; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+            "; there are ", list);
     }
+}
+
+// The released model is of the family of the model that it was made from.
+void check_gguf(const LoadedRecipe& loaded, const ModelConfig& config) {
+  const Recipe& r = loaded.recipe;
+  if (!r.export_ || r.export_->files.gguf.empty() || has_gguf(config.family)) return;
+  fail(loaded.place("export.gguf"), ": GGUF of ", config.source.value("model_type", "this family"),
+       " models is not supported; say gguf: []");
 }
 
 void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
@@ -122,15 +137,18 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   } else {
     config = check_model(loaded.place("model.path"), loaded.resolve(r.model.path), templated);
   }
+  // A model by path is looked at here; one by step is of the first model's family.
   const auto other = [&](const char* key, const std::string& model) {
-    if (!model.empty() && model[0] != '@') check_model(loaded.place(key), loaded.resolve(model), templated);
+    return model.empty() || model[0] == '@'
+               ? config
+               : check_model(loaded.place(key), loaded.resolve(model), templated);
   };
   const auto config_of = [&](const std::string& model) {
     return model.empty() || model[0] == '@' ? config : read_model_config(loaded.resolve(model));
   };
   if (r.train) other("train.model", r.train->model);
-  if (r.lora) other("lora.model", r.lora->model);
-  if (r.export_) other("export.model", r.export_->model);
+  if (r.lora) check_targets(loaded, other("lora.model", r.lora->model));
+  if (r.export_) check_gguf(loaded, other("export.model", r.export_->model));
   if (r.corpus) {
     check(!r.corpus->inputs.empty() || !r.corpus->sources.empty(), loaded.place("corpus.inputs"),
           " is missing: the files of conversations, such as [corpus/*.jsonl]");
@@ -142,7 +160,6 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   }
   check_quantization(loaded, config_of);
   check_layers(loaded, config);
-  check_targets(loaded);
   check_lengths(loaded, config);
   return config;
 }

@@ -153,7 +153,8 @@ Json train_student(Chain& chain, const fs::path& folder) {
   };
   const auto batches = open_batches(chain.run.step_path("distill/rows") / "rows", section.train.batch,
                                     chain.tokenizer_sha256(), chain.template_sha256());
-  const TrainResult result = train(student, student.parameters(), batches, objective, section.train, folder);
+  const TrainResult result =
+      train(student, trainable_parameters(student), batches, objective, section.train, folder);
   save_model(student, folder / "model", chain.dtype);
   copy_tokenizer_files(chain.model_folder, folder / "model");
   Json figures = training_figures(result, folder);

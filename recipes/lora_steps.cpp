@@ -47,13 +47,9 @@ StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& bas
   return key;
 }
 
-int64_t trainable_parameters(const LoraConfig& lora, const ModelConfig& config) {
-  return lora.rank * (config.hidden_size + config.intermediate_size) * 7 * config.num_hidden_layers;
-}
-
 // Masters, gradients and two moments in fp32, and the copies that are computed with.
 uint64_t arena_bytes(const AdapterJob& job, const ModelConfig& config) {
-  return 18 * static_cast<uint64_t>(trainable_parameters(job.settings.lora, config));
+  return 18 * static_cast<uint64_t>(lora_parameters(config, job.settings.lora));
 }
 
 // Half of what the base leaves of the free memory is for adapters, the rest for activations and files.
@@ -93,7 +89,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
   std::vector<AdapterJob> open;
   for (const auto& job : jobs)
     if (chain.begin("lora", key_of(job, chain, base_digest),
-                    checkpoint_bytes(trainable_parameters(job.settings.lora, config))))
+                    checkpoint_bytes(lora_parameters(config, job.settings.lora))))
       open.push_back(job);
   if (open.empty()) return;
 

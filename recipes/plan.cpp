@@ -10,6 +10,7 @@
 
 #include "core/model/stored_quantization.h"
 #include "data_pipeline/prepare.h"
+#include "lora/attach.h"
 #include "recipes/chain.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -124,7 +125,11 @@ class Planner {
 
   ModelConfig student() const {
     ModelConfig c = config_;
-    c.num_hidden_layers = static_cast<int64_t>(r_.distill->student.keep_layers.size());
+    const auto& kept = r_.distill->student.keep_layers;
+    c.num_hidden_layers = static_cast<int64_t>(kept.size());
+    if (c.experts)
+      c.experts->first_layer = std::count_if(kept.begin(), kept.end(),
+                                             [&](int64_t layer) { return layer < c.experts->first_layer; });
     return c;
   }
 
@@ -136,28 +141,6 @@ class Planner {
     const int64_t linear = c.linear_parameters();
     return element_ * static_cast<double>(linear) -
            static_cast<double>(quantized_bytes(linear / c.hidden_size, c.hidden_size, kind));
-  }
-
-  static int64_t lora_parameters(const ModelConfig& c, const LoraConfig& lora) {
-    const int64_t queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
-    const std::pair<const char*, int64_t> linears[] = {{"self_attn.q_proj", queries},
-                                                       {"self_attn.k_proj", keys},
-                                                       {"self_attn.v_proj", keys},
-                                                       {"self_attn.o_proj", queries},
-                                                       {"mlp.gate_proj", c.intermediate_size},
-                                                       {"mlp.up_proj", c.intermediate_size},
-                                                       {"mlp.down_proj", c.intermediate_size}};
-    const AdapterConfig names = lora.adapter_config();
-    int64_t parameters = 0;
-    for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
-      for (const auto& [name, width] : linears) {
-        const std::string module = concat("model.layers.", layer, ".", name);
-        if (!lora.adapts(module)) continue;
-        const bool narrows = module.ends_with("o_proj") || module.ends_with("down_proj");
-        parameters += names.rank_of(module) * (c.hidden_size + width) +
-                      (lora.dora ? (narrows ? c.hidden_size : width) : 0);
-      }
-    return parameters;
   }
 
   double tokens_of(const TrainConfig& t) const {
@@ -191,7 +174,7 @@ class Planner {
       const double tokens = answers * static_cast<double>(g.sampling.max_new_tokens);
       const double cache =
           2.0 * element_ *
-          static_cast<double>(config_.num_hidden_layers * config_.num_key_value_heads * config_.head_dim);
+          static_cast<double>(config_.num_hidden_layers * config_.key_heads() * config_.key_width());
       const double held = static_cast<double>(g.batch_size * r_.corpus->sequence_length) * cache;
       out.push_back(
           {"distill/rows",

@@ -8,7 +8,8 @@ ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Te
                                 bool gradients) {
   const Targets targets = next_token_targets(batch);
   ObjectiveResult result;
-  result.loss = head_cross_entropy(hidden, model.head(), targets.targets, targets.weights, scale, gradients);
+  result.loss = head_cross_entropy(hidden, model.head(), targets.targets, targets.weights, scale, gradients,
+                                   model.config.logit_cap);
   return result;
 }
 

@@ -12,7 +12,8 @@
 
 namespace decant {
 
-enum class Panel : int64_t { kTraining = 256, kDecode = 16 };
+// kExpert: an expert's own rows in training and prefill, few of them.
+enum class Panel : int64_t { kTraining = 256, kExpert = 64, kDecode = 16 };
 
 // y = x w^T (+ bias). x [T, K], w [N, K] (PyTorch's Linear), bias [N] or undefined; all bf16 or all fp32.
 // Returns [T, N] in x's dtype. T may be 0. The last panel is padded with zero rows in scratch.

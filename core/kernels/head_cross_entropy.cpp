@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/plain.h"
+#include "core/kernels/row_map.h"
 #include "core/kernels/tensor_rows.h"
 
 namespace decant {
@@ -27,17 +28,25 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weights, const Visit
   }
 }
 
+at::Tensor capped(const at::Tensor& logits, double cap) {
+  if (cap <= 0) return logits;
+  return map_rows(logits / cap, [](at::Tensor& out, const at::Tensor& in) { at::tanh_out(out, in); }) * cap;
+}
+
 }  // namespace
 
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
-                   bool gradients, const ChunkLoss& chunk_loss) {
+                   bool gradients, const ChunkLoss& chunk_loss, double cap) {
   HeadLoss loss;
   loss.weight = weights.to(at::kDouble).sum().item<double>();
   if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
-    auto logits = plain::wide(decant::linear(h, head.value, {}));
+    auto logits = capped(plain::wide(decant::linear(h, head.value, {})), cap);
+    at::Tensor slope;
+    if (gradients && cap > 0) slope = 1 - (logits / cap).square();
     loss.sum += chunk_loss(rows, logits, gradients);
     if (!gradients) return;
+    if (slope.defined()) logits.mul_(slope);
     const auto d = logits.mul_(scale).to(hidden.scalar_type());
     loss.d_hidden.index_copy_(0, rows, linear_input_grad(d, head.value));
     if (head.trainable) add_weight_grad(head.grad, d, h);
@@ -48,7 +57,7 @@ HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& 
 namespace {
 
 HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                             const at::Tensor& weights, double scale, bool gradients) {
+                             const at::Tensor& weights, double scale, bool gradients, double cap) {
   return head_loss(
       hidden, head, weights, scale, gradients,
       [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
@@ -61,7 +70,8 @@ HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at
           logits.mul_(weight.unsqueeze(1));
         }
         return (losses * weight).to(at::kDouble).sum().item<double>();
-      });
+      },
+      cap);
 }
 
 // Log-probabilities of the targets of a chunk's logits [n, V] (bf16 or fp32). With `factors` [n], the logits
@@ -127,8 +137,9 @@ void walk_cross_entropy(const at::Tensor& hidden, const Parameter& head, const a
 }  // namespace
 
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                            const at::Tensor& weights, double scale, bool gradients) {
-  if (use_plain_kernels(hidden)) return plain_cross_entropy(hidden, head, targets, weights, scale, gradients);
+                            const at::Tensor& weights, double scale, bool gradients, double cap) {
+  if (use_plain_kernels(hidden) || cap > 0)
+    return plain_cross_entropy(hidden, head, targets, weights, scale, gradients, cap);
   HeadLoss loss;
   loss.weight = sum_of_weights(weights);
   if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
@@ -140,7 +151,8 @@ HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at:
 
 std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Parameter& head,
                                               const at::Tensor& targets, const at::Tensor& weights,
-                                              const std::vector<HeadSegment>& segments, bool gradients) {
+                                              const std::vector<HeadSegment>& segments, bool gradients,
+                                              double cap) {
   TORCH_INTERNAL_ASSERT(!head.trainable, "a head that several segments share cannot learn");
   at::Tensor d_hidden;
   if (gradients) d_hidden = at::zeros(hidden.sizes(), hidden.options());
@@ -157,12 +169,12 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
     losses[s].weight = sum_of_weights(weights.slice(0, one.begin, one.end));
     if (gradients) losses[s].d_hidden = d_hidden.slice(0, one.begin, one.end);
   }
-  if (use_plain_kernels(hidden)) {
+  if (use_plain_kernels(hidden) || cap > 0) {
     Parameter frozen = head;
     for (size_t s = 0; s < segments.size(); ++s) {
       const auto rows = [&](const at::Tensor& x) { return x.slice(0, segments[s].begin, segments[s].end); };
       const auto alone = plain_cross_entropy(rows(hidden), frozen, rows(targets), rows(weights),
-                                             segments[s].scale, gradients);
+                                             segments[s].scale, gradients, cap);
       losses[s].sum = alone.sum;
       if (gradients) losses[s].d_hidden.copy_(alone.d_hidden);
     }
@@ -176,10 +188,11 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
 }
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights) {
+                                  const at::Tensor& weights, double cap) {
   auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     auto logits = decant::linear(h, head, {});
+    if (cap > 0) logits = capped(plain::wide(logits), cap);
     if (use_plain_kernels(hidden)) {
       out.index_copy_(0, rows,
                       plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(at::kFloat));
@@ -192,8 +205,9 @@ at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& he
   return out;
 }
 
-at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode) {
-  return decant::linear(hidden, head, {}, decode ? Panel::kDecode : Panel::kTraining).to(at::kFloat);
+at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode, double cap) {
+  return capped(decant::linear(hidden, head, {}, decode ? Panel::kDecode : Panel::kTraining).to(at::kFloat),
+                cap);
 }
 
 }  // namespace decant

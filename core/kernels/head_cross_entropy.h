@@ -3,6 +3,8 @@
 // cross-entropy, arXiv 2411.09009, and Liger's fused linear cross-entropy). Softmax and sums in fp32; sums
 // over tokens in fixed order.
 //
+// Where `cap` is not 0, logits are soft-capped (gemma2): z = cap tanh(z / cap).
+//
 // Legend: T tokens, D width, V vocabulary.
 #pragma once
 
@@ -28,7 +30,7 @@ struct HeadLoss {
 // filled and, if head.trainable, head.grad += d(sum
 // * scale)/d head.
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
-                            const at::Tensor& weights, double scale, bool gradients);
+                            const at::Tensor& weights, double scale, bool gradients, double cap = 0);
 
 // The same over a row of several segments (tenants), each with a scale and a sum of its own: the head is
 // multiplied once over all rows, and each segment's numbers are the bits that head_cross_entropy() gives it
@@ -40,20 +42,21 @@ struct HeadSegment {
 };
 std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Parameter& head,
                                               const at::Tensor& targets, const at::Tensor& weights,
-                                              const std::vector<HeadSegment>& segments, bool gradients);
+                                              const std::vector<HeadSegment>& segments, bool gradients,
+                                              double cap = 0);
 
 // The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their
 // fp32 logits [n, V], and returns the chunk's loss sum after overwriting the logits with d sum / d logits
 // (when `gradients`). Rows are those with a weight other than 0, in order, in chunks of kHeadChunk.
 using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logits, bool gradients)>;
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
-                   bool gradients, const ChunkLoss& chunk_loss);
+                   bool gradients, const ChunkLoss& chunk_loss, double cap = 0);
 
 // log p(target) [T] fp32, without gradients; 0 where weight is 0.
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights);
+                                  const at::Tensor& weights, double cap = 0);
 
 // Plain logits [n, V] fp32 of the rows of hidden [n, D] (generation, tests).
-at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode);
+at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode, double cap = 0);
 
 }  // namespace decant

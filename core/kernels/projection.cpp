@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/kernels/plain.h"
 #include "core/kernels/quantized_gemm.h"
@@ -245,14 +247,14 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
 }
 
 at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, const ProjectionSaved& saved,
-                            bool need_dx) {
+                            bool need_dx, Panel panel) {
   if (use_plain_kernels(dy_out)) return plain::project_backward(dy_out, projection, saved, need_dx);
   const auto groups = term_groups(projection, dy_out.size(0));
   const auto dy = scaled_gradient(dy_out, projection, saved, groups);
   at::Tensor dx;
   if (need_dx)
     dx = projection.quantized() ? linear_input_grad(dy, stacked(projection))
-                                : linear_input_grad(dy, projection.weight);
+                                : linear_input_grad(dy, projection.weight, panel);
   int64_t column = 0;
   for (auto& one : projection.linears) {
     const auto outputs = one.outputs();
@@ -269,7 +271,7 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
       auto& term = projection.linears[m.linear].terms[m.term];
       const auto dyi = rows.narrow(1, m.column, m.outputs);
       if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, dyi, saved.s.at(m.saved), term.scale);
-      auto ds = linear_input_grad(dyi, term.lora_b.value);  // dS = scale dy B
+      auto ds = linear_input_grad(dyi, term.lora_b.value, panel);  // dS = scale dy B
       if (term.scale != 1) ds.mul_(term.scale);
       parts.push_back(ds);
       a_learns = a_learns || term.lora_a.trainable;
@@ -286,6 +288,15 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
     if (need_dx) add_low_rank(dx.slice(0, group.begin, group.end), ds, group.a, false, 1);
   }
   return dx;
+}
+
+bool trains(const Projection& projection) {
+  return std::any_of(projection.linears.begin(), projection.linears.end(), [](const Linear& one) {
+    return one.weight.trainable || one.bias.trainable ||
+           std::any_of(one.terms.begin(), one.terms.end(), [](const LowRankTerm& term) {
+             return term.lora_a.trainable || term.lora_b.trainable;
+           });
+  });
 }
 
 }  // namespace decant

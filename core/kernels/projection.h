@@ -96,6 +96,9 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
 // dy [T, sum N]. Adds to the gradients of trainable weights, biases and terms. Returns dx [T, K] when
 // `need_dx`, else undefined.
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
-                            bool need_dx);
+                            bool need_dx, Panel panel = Panel::kTraining);
+
+// Whether a weight, bias or term is trainable.
+bool trains(const Projection& projection);
 
 }  // namespace decant

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/model/block.h"
+#include "core/model/layer_walk.h"
 #include "core/name_pattern.h"
 #include "core/random.h"
 
@@ -25,16 +26,7 @@ void each_parameter(Model& model, const Visit& visit) {
     }
   };
   visit(model.embed_tokens);
-  for (auto& layer : model.layers) {
-    linears(layer.qkv);
-    linears(layer.o);
-    if (layer.q_norm.defined()) visit(layer.q_norm);
-    if (layer.k_norm.defined()) visit(layer.k_norm);
-    linears(layer.gate_up);
-    linears(layer.down);
-    visit(layer.input_layernorm);
-    visit(layer.post_attention_layernorm);
-  }
+  for (auto& layer : model.layers) walk_layer(layer, linears, visit);
   visit(model.norm);
   if (model.lm_head.defined()) visit(model.lm_head);
 }
@@ -94,12 +86,31 @@ int64_t lowest_trained(const Decoder& model) {
   return found - model.layers.begin();
 }
 
+// The batch with positions that are rows of the rope table.
+Batch with_rope_rows(const Decoder& model, const Batch& batch) {
+  if (model.config.rope.kind != RopeConfig::Kind::kLongrope) return batch;
+  Batch turned = batch;
+  turned.positions = batch.positions.clone();
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  for (int64_t n = 0; n + 1 < batch.document_starts.numel(); ++n)
+    turned.positions.slice(0, starts[n], starts[n + 1])
+        .add_(long_rope_offset(model, starts[n + 1] - starts[n]));
+  return turned;
+}
+
+// gemma2's sqrt(D), as a number of the model's dtype.
+at::Tensor embedding_scale(const Decoder& model) {
+  return at::scalar_tensor(std::sqrt(static_cast<double>(model.config.hidden_size)),
+                           at::TensorOptions(at::kFloat))
+      .to(model.embed_tokens.value.options());
+}
+
 at::Tensor run_layer(const Decoder& model, size_t i, const at::Tensor& x, const Batch& batch,
                      const RopeTable& rope, LayerSaved* saved) {
   const auto& config = model.config;
   const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return attention(q, k, v, batch.document_starts, attention_scale(config), config.sliding_window.at(i),
-                     saved != nullptr ? &saved->attention : nullptr);
+    return attend_rows(config, q, k, v, batch.document_starts, config.sliding_window.at(i),
+                       saved != nullptr ? &saved->attention : nullptr);
   };
   return block_forward(config, model.layers[i], x, batch.positions, rope, Panel::kTraining, attend, saved);
 }
@@ -121,8 +132,12 @@ std::vector<const Parameter*> Decoder::parameters() const {
 std::vector<Linear*> Decoder::linears() {
   std::vector<Linear*> all;
   for (auto& layer : layers)
-    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
-      for (auto& one : projection->linears) all.push_back(&one);
+    walk_layer(
+        layer,
+        [&](Projection& projection) {
+          for (auto& one : projection.linears) all.push_back(&one);
+        },
+        [](Parameter&) {});
   return all;
 }
 
@@ -144,23 +159,29 @@ Quantization quantization_of(const Decoder& model) {
 
 void dequantize_model(Decoder& model) {
   for (auto& layer : model.layers)
-    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-      if (!projection->quantized()) continue;
-      auto linears = std::move(projection->linears);
-      for (auto& one : linears) {
-        one.weight.value = one.weight_values(model.dtype());
-        one.quantized = {};
-      }
-      *projection = make_projection(std::move(linears));
-    }
+    walk_layer(
+        layer,
+        [&](Projection& projection) {
+          if (!projection.quantized()) return;
+          auto linears = std::move(projection.linears);
+          for (auto& one : linears) {
+            one.weight.value = one.weight_values(model.dtype());
+            one.quantized = {};
+          }
+          projection = make_projection(std::move(linears));
+        },
+        [](Parameter&) {});
 }
 
 void make_trainable(Decoder& model) {
   train(model.embed_tokens);
   for (auto& layer : model.layers) {
-    for (auto* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) train(*projection);
-    for (auto* norm : {&layer.input_layernorm, &layer.post_attention_layernorm, &layer.q_norm, &layer.k_norm})
-      if (norm->defined()) train(*norm);
+    const Parameter* correction = layer.experts ? &layer.experts->correction : nullptr;
+    walk_layer(
+        layer, [](Projection& projection) { train(projection); },
+        [&](Parameter& parameter) {
+          if (&parameter != correction) train(parameter);
+        });
   }
   train(model.norm);
   if (model.lm_head.defined()) train(model.lm_head);
@@ -183,7 +204,7 @@ void freeze_matching(Decoder& model, const std::vector<std::string>& patterns, c
       parameter->grad.reset();
     }
     check(used, where, ": '", pattern, "' matches no weight of the model, such as '",
-          model.layers.at(0).qkv.linears.at(0).weight.name, "'");
+          model.linears().at(0)->weight.name, "'");
   }
   check(!trainable_parameters(model).empty(), where, ": freezes every weight; nothing is left to train");
 }
@@ -222,13 +243,31 @@ const RopeTable& rope_for(const Decoder& model, int64_t positions) {
   const auto most = model.config.max_position_embeddings;
   check(positions <= most, "a document of ", positions, " tokens is longer than the model's",
         " 'max_position_embeddings' (", most, ")");
-  const int64_t have = model.rope.cos.defined() ? model.rope.cos.size(0) : 0;
+  const bool halves = model.config.rope.kind == RopeConfig::Kind::kLongrope;
+  const int64_t have = model.rope.cos.defined() ? model.rope.cos.size(0) / (halves ? 2 : 1) : 0;
   if (have < positions) {
-    auto table = rope_table(model.config, std::min(most, std::max({positions, 2 * have, int64_t{512}})));
+    const auto count = std::min(most, std::max({positions, 2 * have, int64_t{512}}));
+    auto table = rope_table(model.config, count);
+    if (halves) {
+      const auto further = rope_table(model.config, count, /*long_context=*/true);
+      table = {at::cat({table.cos, further.cos}, 0), at::cat({table.sin, further.sin}, 0)};
+    }
     const auto device = model.embed_tokens.value.device();
     model.rope = {table.cos.to(device), table.sin.to(device)};
   }
   return model.rope;
+}
+
+int64_t long_rope_offset(const Decoder& model, int64_t length) {
+  const auto& rope = model.config.rope;
+  const bool further = rope.kind == RopeConfig::Kind::kLongrope &&
+                       static_cast<double>(length) > rope.original_max_position_embeddings;
+  return further ? model.rope.cos.size(0) / 2 : 0;
+}
+
+at::Tensor embed(const Decoder& model, const at::Tensor& tokens) {
+  const auto rows = model.embed_tokens.value.index_select(0, tokens);
+  return model.config.family == Family::kGemma2 ? rows * embedding_scale(model) : rows;
 }
 
 namespace {
@@ -264,12 +303,13 @@ void add_noise(at::Tensor& x, const Batch& batch) {
 
 }  // namespace
 
-at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
+at::Tensor forward(const Decoder& model, const Batch& given, Saved* saved,
                    const std::function<void(int64_t, const at::Tensor&)>& after_layer) {
-  const auto& rope = rope_for(model, check_batch(model, batch));
+  const auto& rope = rope_for(model, check_batch(model, given));
+  const auto batch = with_rope_rows(model, given);
   const auto lowest = lowest_trained(model);
   if (saved != nullptr) saved->layers.assign(model.layers.size(), {});
-  auto x = model.embed_tokens.value.index_select(0, batch.tokens);
+  auto x = embed(model, batch.tokens);
   add_noise(x, batch);
   for (size_t i = 0; i < model.layers.size(); ++i) {
     // Layers below the lowest one that trains are never gone back through.
@@ -281,19 +321,18 @@ at::Tensor forward(const Decoder& model, const Batch& batch, Saved* saved,
     x = run_layer(model, i, x, batch, rope, keep);
     if (after_layer) after_layer(static_cast<int64_t>(i), x);
   }
-  return rms_norm(x, model.norm.value, model.config.rms_norm_eps, saved != nullptr ? &saved->norm : nullptr);
+  return family_norm(model.config, x, model.norm, saved != nullptr ? &saved->norm : nullptr);
 }
 
-void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::Tensor& d_hidden) {
+void backward(Decoder& model, const Batch& given, const Saved& saved, const at::Tensor& d_hidden) {
   const auto lowest = lowest_trained(model);
   const auto count = static_cast<int64_t>(model.layers.size());
   if (lowest == count && !model.norm.trainable) return;
   TORCH_INTERNAL_ASSERT(saved.layers.size() == model.layers.size());
   const auto& rope = rope_for(model, 0);  // long enough since forward
+  const auto batch = with_rope_rows(model, given);
 
-  at::Tensor none;
-  auto dx = rms_norm_backward(d_hidden, model.norm.value, saved.norm,
-                              model.norm.trainable ? model.norm.grad : none);
+  auto dx = family_norm_backward(model.config, d_hidden, model.norm, saved.norm);
   for (int64_t i = count - 1; i >= std::max<int64_t>(lowest, 0); --i) {
     const auto at = static_cast<size_t>(i);
     const LayerSaved* kept = &saved.layers[at];
@@ -306,7 +345,9 @@ void backward(Decoder& model, const Batch& batch, const Saved& saved, const at::
     dx = block_backward(model.config, model.layers[at], *kept, batch, model.config.sliding_window.at(at),
                         rope, dx, i > lowest);
   }
-  if (lowest < 0) add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
+  if (lowest >= 0) return;
+  if (model.config.family == Family::kGemma2) dx = dx * embedding_scale(model);
+  add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
 }
 
 }  // namespace decant

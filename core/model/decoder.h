@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include "core/kernels/rms_norm.h"
 #include "core/kernels/rope.h"
 #include "core/model/batch.h"
+#include "core/model/latent_attention.h"
+#include "core/model/mixture_of_experts.h"
 #include "core/model/model_config.h"
 
 namespace decant {
@@ -25,6 +28,11 @@ struct DecoderLayer {
   Projection qkv, o;                                    // self_attn.{q,k,v}_proj; self_attn.o_proj
   Parameter q_norm, k_norm;                             // [K], qwen3 only
   Projection gate_up, down;                             // mlp.{gate,up}_proj; mlp.down_proj
+
+  // Families with other parts; layer_walk.h visits all there is.
+  std::optional<LatentAttention> latent;                            // in place of qkv
+  std::optional<MixtureOfExperts> experts;                          // in place of gate_up and down
+  Parameter pre_feedforward_layernorm, post_feedforward_layernorm;  // [D], gemma2 only
 };
 
 struct Decoder {
@@ -46,7 +54,7 @@ struct Decoder {
   // terms are not among them, nor are quantized weights, which have no value.
   std::vector<Parameter*> parameters();
   std::vector<const Parameter*> parameters() const;
-  // Every linear of the seven projections of all layers, in order.
+  // Every linear of all layers, in order.
   std::vector<Linear*> linears();
   // Adapter terms' parameters, lora_A, lora_B and the magnitude where there is one, in order of linears.
   std::vector<Parameter*> adapter_parameters();
@@ -73,7 +81,12 @@ int64_t check_batch(const Decoder& model, const Batch& batch);
 
 // The model's angles for at least `positions` positions; grows the cached table when it is shorter. Error
 // beyond max_position_embeddings.
+//
+// Under longrope the table has two halves, one for documents up to original_max_position_embeddings and one
+// for longer ones, which turn by other angles: long_rope_offset() is the row of the second half's position 0,
+// and what is added to the positions of a document of `length` tokens (0 for all other models).
 const RopeTable& rope_for(const Decoder& model, int64_t positions);
+int64_t long_rope_offset(const Decoder& model, int64_t length);
 
 // What forward keeps for backward. With `checkpoint`, only each layer's input [T, D] is kept and backward
 // runs the layer again.
@@ -83,12 +96,19 @@ struct LayerSaved {
   ProjectionSaved qkv, o, gate_up, down;
   AttentionSaved attention;
   at::Tensor gate_up_out;  // [T, 2F]
+  RmsNormSaved pre_feed_forward_norm, post_feed_forward_norm;
+  LatentAttentionSaved latent;
+  MixtureSaved mixture;
 };
 struct Saved {
   bool checkpoint = false;
   std::vector<LayerSaved> layers;
   RmsNormSaved norm;
 };
+
+// The rows of the embedding, as the first block reads them [T, D] (gemma2: times sqrt(D), rounded to the
+// dtype).
+at::Tensor embed(const Decoder& model, const at::Tensor& tokens);
 
 // Returns the hidden states after the final norm [T, D]. `saved` null: inference, nothing kept.
 // `after_layer`, when given, sees the residual stream after each block (tests against hidden.layer{i}). Error

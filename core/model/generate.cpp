@@ -29,6 +29,7 @@ struct Sequence {
   std::vector<int64_t> ids;  // prompt and answer
   std::vector<int32_t> blocks;
   int64_t cached = 0;  // ids whose keys are in the cache
+  int64_t most = 0;    // ids that there can be in the end
 };
 
 // Rows of some sequences on their way through the model: ids [cached, cached + rows) of each.
@@ -56,7 +57,7 @@ Cache make_cache(const Decoder& model, const std::vector<GenerationRequest>& req
   const auto& config = model.config;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i)
     for (auto* side : {&cache.k, &cache.v})
-      side->push_back(at::empty({blocks, kCacheBlockTokens, config.num_key_value_heads, config.head_dim},
+      side->push_back(at::empty({blocks, kCacheBlockTokens, config.key_heads(), config.key_width()},
                                 model.embed_tokens.value.options()));
   for (int64_t b = blocks - 1; b >= 0; --b) cache.free.push_back(static_cast<int32_t>(b));
   return cache;
@@ -75,6 +76,7 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
              slots = at::empty({total}, at::kLong), last = at::empty({count}, at::kLong);
   const auto starts = at::empty({count + 1}, at::kInt), lengths = at::empty({count}, at::kInt),
              table = at::zeros({count, most_blocks}, at::kInt);
+  const auto& rope = rope_for(model, most_positions);
   int64_t row = 0;
   starts.mutable_data_ptr<int32_t>()[0] = 0;
   for (int64_t s = 0; s < count; ++s) {
@@ -82,7 +84,7 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
     for (int64_t i = 0; i < step.rows[static_cast<size_t>(s)]; ++i, ++row) {
       const auto position = one.cached + i;
       tokens.mutable_data_ptr<int64_t>()[row] = one.ids[static_cast<size_t>(position)];
-      positions.mutable_data_ptr<int64_t>()[row] = position;
+      positions.mutable_data_ptr<int64_t>()[row] = position + long_rope_offset(model, one.most);
       slots.mutable_data_ptr<int64_t>()[row] =
           one.blocks[static_cast<size_t>(position / kCacheBlockTokens)] * kCacheBlockTokens +
           position % kCacheBlockTokens;
@@ -95,22 +97,21 @@ at::Tensor run_step(const Decoder& model, Cache& cache, const Step& step, Panel 
   }
 
   const auto& config = model.config;
-  const auto& rope = rope_for(model, most_positions);
   const auto device = model.embed_tokens.value.device();
   const auto on_device = [&](const at::Tensor& x) { return x.to(device); };
   const auto where = on_device(positions), to = on_device(slots);
-  auto x = model.embed_tokens.value.index_select(0, on_device(tokens));
+  auto x = embed(model, on_device(tokens));
   for (size_t i = 0; i < model.layers.size(); ++i) {
     const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
       cache.k[i].flatten(0, 1).index_copy_(0, to, k);
       cache.v[i].flatten(0, 1).index_copy_(0, to, v);
-      return attention_cached(q, cache.k[i], cache.v[i], starts, lengths, table, attention_scale(config),
-                              config.sliding_window.at(i));
+      return attend_cache(config, q, cache.k[i], cache.v[i], starts, lengths, table,
+                          config.sliding_window.at(i));
     };
     x = block_forward(config, model.layers[i], x, where, rope, panel, attend, nullptr);
   }
   for (size_t s = 0; s < step.sequences.size(); ++s) step.sequences[s]->cached += step.rows[s];
-  return rms_norm(x.index_select(0, on_device(last)), model.norm.value, config.rms_norm_eps, nullptr);
+  return family_norm(config, x.index_select(0, on_device(last)), model.norm, nullptr);
 }
 
 // The prompts of the new sequences into the cache, piece by piece; returns their last rows [sequences, D].
@@ -235,6 +236,7 @@ std::vector<GenerationResult> generate(const Decoder& model, const std::vector<G
       one->ids = requests[next++].prompt;
       const auto most = static_cast<int64_t>(one->ids.size()) + sampling.max_new_tokens;
       one->ids.reserve(static_cast<size_t>(most));
+      one->most = most;
       for (int64_t b = blocks_for(most); b > 0; --b) {
         one->blocks.push_back(cache.free.back());
         cache.free.pop_back();
@@ -246,7 +248,7 @@ std::vector<GenerationResult> generate(const Decoder& model, const std::vector<G
   };
   // Appends a token to each sequence and lets the finished ones go.
   const auto take = [&](const std::vector<Sequence*>& sequences, const at::Tensor& hidden) {
-    const auto logits = head_logits(hidden, model.head().value, /*decode=*/true);
+    const auto logits = head_logits(hidden, model.head().value, /*decode=*/true, model.config.logit_cap);
     const auto choices = choose(logits, sequences, requests, sampling);
     for (size_t s = 0; s < sequences.size(); ++s) {
       auto& one = *sequences[s];

@@ -59,6 +59,10 @@ struct GenerationResult {
 // floor above).
 using StopCheck = std::function<bool(size_t, const std::vector<int64_t>&)>;
 
+// Under longrope a sequence turns by the angles of the length that it can reach: prompt and max_new_tokens.
+// (transformers starts with those of its present length and computes the cache anew where it passes
+// original_max_position_embeddings.)
+//
 // At most `batch_size` sequences run at one time; a finished one makes room for the next. Error if a prompt
 // is empty, has an id outside the vocabulary, or does not fit max_position_embeddings with max_new_tokens.
 std::vector<GenerationResult> generate(const Decoder& model, const std::vector<GenerationRequest>& requests,

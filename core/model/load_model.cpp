@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/instruction_set.h"
+#include "core/model/fp8_weights.h"
+#include "core/model/layer_walk.h"
 #include "core/model/stored_quantization.h"
 #include "core/random.h"
 #include "core/tensor_file.h"
@@ -22,7 +24,7 @@ namespace {
 constexpr size_t kNamesShown = 5;
 
 // What a tensor of the checkpoint is, for random initialisation.
-enum class Role { kMatrix, kNorm, kBias };
+enum class Role { kMatrix, kNorm, kOffsetNorm, kBias, kCounter };
 
 // The tensor of a name, in the compute dtype and of this shape; and, where a linear's weight is quantized,
 // that instead.
@@ -46,10 +48,62 @@ Linear get_linear(const Get& get, const std::string& name, int64_t outputs, int6
   return one;
 }
 
+FeedForward get_feed_forward(const ModelConfig& config, const Get& get, const std::string& at,
+                             int64_t inner) {
+  const auto width = config.hidden_size;
+  FeedForward one;
+  if (config.family == Family::kPhi3)
+    one.gate_up = make_projection({get_linear(get, at + "gate_up_proj", 2 * inner, width, false)});
+  else
+    one.gate_up = make_projection({get_linear(get, at + "gate_proj", inner, width, config.mlp_bias),
+                                   get_linear(get, at + "up_proj", inner, width, config.mlp_bias)});
+  one.down = make_projection({get_linear(get, at + "down_proj", width, inner, config.mlp_bias)});
+  return one;
+}
+
+LatentAttention get_latent(const ModelConfig& config, const Get& get, const std::string& at) {
+  const auto& latent = *config.latent;
+  const auto width = config.hidden_size, heads = config.num_attention_heads, q = heads * latent.qk_head_dim();
+  LatentAttention attention;
+  auto kv_a = get_linear(get, at + "kv_a_proj_with_mqa", latent.kv_lora_rank + latent.qk_rope_head_dim, width,
+                         config.qkv_bias);
+  if (latent.q_lora_rank > 0) {
+    attention.inputs = make_projection(
+        {get_linear(get, at + "q_a_proj", latent.q_lora_rank, width, config.qkv_bias), std::move(kv_a)});
+    attention.q_a_layernorm =
+        get_parameter(get, at + "q_a_layernorm.weight", {latent.q_lora_rank}, Role::kNorm);
+    attention.q_b = make_projection({get_linear(get, at + "q_b_proj", q, latent.q_lora_rank, false)});
+  } else {
+    attention.inputs = make_projection({get_linear(get, at + "q_proj", q, width, false), std::move(kv_a)});
+  }
+  attention.kv_a_layernorm =
+      get_parameter(get, at + "kv_a_layernorm.weight", {latent.kv_lora_rank}, Role::kNorm);
+  attention.kv_b = make_projection(
+      {get_linear(get, at + "kv_b_proj", heads * (latent.qk_nope_head_dim + latent.v_head_dim),
+                  latent.kv_lora_rank, false)});
+  return attention;
+}
+
+MixtureOfExperts get_experts(const ModelConfig& config, const Get& get, const std::string& at) {
+  const auto& experts = *config.experts;
+  MixtureOfExperts mixture;
+  mixture.router =
+      get_parameter(get, at + "gate.weight", {experts.routed, config.hidden_size}, Role::kMatrix);
+  mixture.correction =
+      get_parameter(get, at + "gate.e_score_correction_bias", {experts.routed}, Role::kCounter);
+  for (int64_t e = 0; e < experts.routed; ++e)
+    mixture.experts.push_back(
+        get_feed_forward(config, get, concat(at, "experts.", e, "."), experts.intermediate_size));
+  mixture.shared =
+      get_feed_forward(config, get, at + "shared_experts.", experts.shared * experts.intermediate_size);
+  return mixture;
+}
+
 Decoder build(const ModelConfig& config, const Get& get) {
-  const auto width = config.hidden_size, inner = config.intermediate_size;
+  const auto width = config.hidden_size;
   const auto q = config.num_attention_heads * config.head_dim,
              kv = config.num_key_value_heads * config.head_dim;
+  const auto norm = config.family == Family::kGemma2 ? Role::kOffsetNorm : Role::kNorm;
   Decoder model;
   model.config = config;
   model.embed_tokens =
@@ -58,23 +112,39 @@ Decoder build(const ModelConfig& config, const Get& get) {
     const auto at = concat("model.layers.", i, ".");
     const auto attention = at + "self_attn.", mlp = at + "mlp.";
     DecoderLayer layer;
-    layer.qkv = make_projection({get_linear(get, attention + "q_proj", q, width, config.qkv_bias),
-                                 get_linear(get, attention + "k_proj", kv, width, config.qkv_bias),
-                                 get_linear(get, attention + "v_proj", kv, width, config.qkv_bias)});
-    layer.o = make_projection({get_linear(get, attention + "o_proj", width, q, config.o_bias)});
+    if (config.latent)
+      layer.latent = get_latent(config, get, attention);
+    else if (config.family == Family::kPhi3)
+      layer.qkv = make_projection({get_linear(get, attention + "qkv_proj", q + 2 * kv, width, false)});
+    else
+      layer.qkv = make_projection({get_linear(get, attention + "q_proj", q, width, config.qkv_bias),
+                                   get_linear(get, attention + "k_proj", kv, width, config.qkv_bias),
+                                   get_linear(get, attention + "v_proj", kv, width, config.qkv_bias)});
+    const auto mixed = config.latent ? config.num_attention_heads * config.latent->v_head_dim : q;
+    layer.o = make_projection({get_linear(get, attention + "o_proj", width, mixed, config.o_bias)});
     if (config.qk_norm) {
       layer.q_norm = get_parameter(get, attention + "q_norm.weight", {config.head_dim}, Role::kNorm);
       layer.k_norm = get_parameter(get, attention + "k_norm.weight", {config.head_dim}, Role::kNorm);
     }
-    layer.gate_up = make_projection({get_linear(get, mlp + "gate_proj", inner, width, config.mlp_bias),
-                                     get_linear(get, mlp + "up_proj", inner, width, config.mlp_bias)});
-    layer.down = make_projection({get_linear(get, mlp + "down_proj", width, inner, config.mlp_bias)});
-    layer.input_layernorm = get_parameter(get, at + "input_layernorm.weight", {width}, Role::kNorm);
+    if (config.has_experts(i)) {
+      layer.experts = get_experts(config, get, mlp);
+    } else {
+      auto dense = get_feed_forward(config, get, mlp, config.intermediate_size);
+      layer.gate_up = std::move(dense.gate_up);
+      layer.down = std::move(dense.down);
+    }
+    layer.input_layernorm = get_parameter(get, at + "input_layernorm.weight", {width}, norm);
     layer.post_attention_layernorm =
-        get_parameter(get, at + "post_attention_layernorm.weight", {width}, Role::kNorm);
+        get_parameter(get, at + "post_attention_layernorm.weight", {width}, norm);
+    if (config.family == Family::kGemma2) {
+      layer.pre_feedforward_layernorm =
+          get_parameter(get, at + "pre_feedforward_layernorm.weight", {width}, norm);
+      layer.post_feedforward_layernorm =
+          get_parameter(get, at + "post_feedforward_layernorm.weight", {width}, norm);
+    }
     model.layers.push_back(std::move(layer));
   }
-  model.norm = get_parameter(get, "model.norm.weight", {width}, Role::kNorm);
+  model.norm = get_parameter(get, "model.norm.weight", {width}, norm);
   if (!config.tie_word_embeddings)
     model.lm_head = get_parameter(get, "lm_head.weight", {config.vocab_size, width}, Role::kMatrix);
   return model;
@@ -90,14 +160,45 @@ void each_name(const ModelConfig& config, const std::function<void(const std::st
   };
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto at = concat("model.layers.", i, ".");
-    for (const char* name : {"q_proj", "k_proj", "v_proj"}) linear(at + "self_attn." + name, config.qkv_bias);
+    const auto feed_forward = [&](const std::string& where) {
+      if (config.family == Family::kPhi3)
+        linear(where + "gate_up_proj", false);
+      else
+        for (const char* name : {"gate_proj", "up_proj"}) linear(where + name, config.mlp_bias);
+      linear(where + "down_proj", config.mlp_bias);
+    };
+    if (config.latent) {
+      linear(at + "self_attn.kv_a_proj_with_mqa", config.qkv_bias);
+      linear(at + "self_attn.kv_b_proj", false);
+      visit(at + "self_attn.kv_a_layernorm.weight");
+      if (config.latent->q_lora_rank > 0) {
+        linear(at + "self_attn.q_a_proj", config.qkv_bias);
+        linear(at + "self_attn.q_b_proj", false);
+        visit(at + "self_attn.q_a_layernorm.weight");
+      } else {
+        linear(at + "self_attn.q_proj", false);
+      }
+    } else if (config.family == Family::kPhi3) {
+      linear(at + "self_attn.qkv_proj", false);
+    } else {
+      for (const char* name : {"q_proj", "k_proj", "v_proj"})
+        linear(at + "self_attn." + name, config.qkv_bias);
+    }
     linear(at + "self_attn.o_proj", config.o_bias);
     if (config.qk_norm)
       for (const char* name : {"q_norm", "k_norm"}) visit(at + "self_attn." + name + ".weight");
-    for (const char* name : {"gate_proj", "up_proj", "down_proj"})
-      linear(at + "mlp." + name, config.mlp_bias);
+    if (config.has_experts(i)) {
+      visit(at + "mlp.gate.weight");
+      visit(at + "mlp.gate.e_score_correction_bias");
+      for (int64_t e = 0; e < config.experts->routed; ++e) feed_forward(concat(at, "mlp.experts.", e, "."));
+      feed_forward(at + "mlp.shared_experts.");
+    } else {
+      feed_forward(at + "mlp.");
+    }
     visit(at + "input_layernorm.weight");
     visit(at + "post_attention_layernorm.weight");
+    if (config.family == Family::kGemma2)
+      for (const char* name : {"pre", "post"}) visit(concat(at, name, "_feedforward_layernorm.weight"));
   }
   visit("model.norm.weight");
   if (!config.tie_word_embeddings) visit("lm_head.weight");
@@ -114,6 +215,18 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
+// Layers after the last, of which config.json says that they predict further tokens, are not part of the
+// model.
+bool is_further_prediction(const ModelConfig& config, const std::string& name) {
+  const Json& source = config.source;
+  if (config.family != Family::kDeepseekV3 || !source.contains("num_nextn_predict_layers")) return false;
+  const Json& count = source["num_nextn_predict_layers"];
+  if (!count.is_number_integer() || count < 1 || count > 16) return false;
+  for (int64_t i = 0; i < count.get<int64_t>(); ++i)
+    if (name.starts_with(concat("model.layers.", config.num_hidden_layers + i, "."))) return true;
+  return false;
+}
+
 // Both differences of the sets, in one letter.
 void check_names(const ModelConfig& config, const TensorFile& file, const std::string& where) {
   std::vector<std::string> missing;
@@ -125,7 +238,8 @@ void check_names(const ModelConfig& config, const TensorFile& file, const std::s
   std::vector<std::string> unexpected;
   for (const auto& name : file.names())
     if (expected.count(quantized_owner(name)) == 0 && !ends_with(name, "rotary_emb.inv_freq") &&
-        !(config.tie_word_embeddings && name == "lm_head.weight"))
+        !(config.tie_word_embeddings && name == "lm_head.weight") && !is_fp8_scale(file, name) &&
+        !is_further_prediction(config, name))
       unexpected.push_back(name);
   if (missing.empty() && unexpected.empty()) return;
   std::string text = where + ": the tensors are not those of its config.json";
@@ -158,6 +272,8 @@ Parameter clone(const Parameter& parameter) {
 
 }  // namespace
 
+bool stays_fp32(const std::string& name) { return ends_with(name, ".e_score_correction_bias"); }
+
 at::ScalarType to_torch(Dtype dtype) { return dtype == Dtype::kBf16 ? at::kBFloat16 : at::kFloat; }
 
 Dtype fastest_dtype() {
@@ -168,12 +284,12 @@ namespace {
 
 // Checked, in the compute dtype.
 at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape,
-                        Dtype dtype) {
+                        Dtype dtype, Role role = Role::kMatrix) {
   check(given.defined(), name, ": the tensor is missing");
   check_shape(name, shape, given.sizes());
   check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
         c10::toString(given.scalar_type()));
-  const auto value = given.to(to_torch(dtype)).contiguous();
+  const auto value = given.to(role == Role::kCounter ? at::kFloat : to_torch(dtype)).contiguous();
   check(at::isfinite(value).all().item<bool>(), name, ": holds values that are not finite (NaN or infinity)",
         given.scalar_type() == value.scalar_type() ? "" : concat(" in ", dtype_name(dtype)));
   return value;
@@ -196,8 +312,8 @@ void move_into(const at::Tensor& room, QuantizedWeight& weight) {
 
 Get get_from(const TensorSource& source, Dtype dtype, Quantization kind) {
   Get get;
-  get.tensor = [&source, dtype](const std::string& name, at::IntArrayRef shape, Role) {
-    return model_tensor(source(name), name, shape, dtype);
+  get.tensor = [&source, dtype](const std::string& name, at::IntArrayRef shape, Role role) {
+    return model_tensor(source(name), name, shape, dtype, role);
   };
   if (kind != Quantization::kNone)
     get.quantized = [&source, dtype, kind](const std::string& name, at::IntArrayRef shape) {
@@ -238,17 +354,23 @@ Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource&
 }
 
 Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQuantized& quantized) {
-  const auto config = read_model_config(folder);
+  auto config = read_model_config(folder);
   const TensorFile file(folder);
   const auto where = folder.string();
   check_names(config, file, where);
   try {
+    const auto rows = config.fp8_block_rows, columns = config.fp8_block_columns;
+    config.fp8_block_rows = config.fp8_block_columns = 0;  // the model's own weights are not fp8
     const auto kind = kind_of(config, quantized.kind);
     const bool stored = stored_quantization(config.source, where) != Quantization::kNone;
     const bool cached = !stored && kind != Quantization::kNone && !quantized.cache.empty() &&
                         std::filesystem::exists(quantized.cache);
     // The tensor is not needed again: with a large model the pages of what was read would fill the memory.
     const TensorSource source = [&](const std::string& name) {
+      if (is_fp8(file.entry(name))) {
+        check(rows > 0, name, ": the weight is fp8, but config.json has no 'quantization_config'");
+        return load_fp8(file, name, rows, columns);
+      }
       auto tensor = file.load(name);
       file.forget(name);
       return tensor;
@@ -289,7 +411,8 @@ Decoder random_decoder(const ModelConfig& config, Dtype dtype, uint64_t seed, do
   get.tensor = [&](const std::string&, at::IntArrayRef shape, Role role) {
     const uint64_t stream = purpose_stream(Purpose::kInit, index++);
     if (role == Role::kNorm) return at::ones(shape, to_torch(dtype));
-    if (role == Role::kBias) return at::zeros(shape, to_torch(dtype));
+    if (role == Role::kBias || role == Role::kOffsetNorm) return at::zeros(shape, to_torch(dtype));
+    if (role == Role::kCounter) return at::zeros(shape, at::kFloat);
     const auto value = at::empty(shape, at::kFloat);
     auto* data = value.mutable_data_ptr<float>();
     at::parallel_for(0, value.numel(), 4096, [&](int64_t begin, int64_t end) {
@@ -309,7 +432,8 @@ void save_model(const Decoder& model, const std::filesystem::path& folder, Dtype
   NamedTensors tensors;
   uint64_t bytes = 0;
   for (const auto* parameter : model.parameters()) {
-    tensors.emplace_back(parameter->name, parameter->value.to(at::kCPU, to_torch(dtype)).contiguous());
+    const auto type = stays_fp32(parameter->name) ? at::kFloat : to_torch(dtype);
+    tensors.emplace_back(parameter->name, parameter->value.to(at::kCPU, type).contiguous());
     bytes += tensors.back().second.nbytes();
   }
   std::error_code ignored;
@@ -342,6 +466,7 @@ Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers) 
   student.config = teacher.config;
   student.config.num_hidden_layers = static_cast<int64_t>(layers.size());
   student.config.sliding_window.clear();
+  if (student.config.experts) student.config.experts->first_layer = 0;
   student.embed_tokens = clone(teacher.embed_tokens);
   for (size_t to = 0; to < layers.size(); ++to) {
     const auto from = layers[to];
@@ -368,15 +493,12 @@ Decoder keep_layers(const Decoder& teacher, const std::vector<int64_t>& layers) 
       }
       return make_projection(std::move(linears));
     };
-    DecoderLayer layer;
-    layer.input_layernorm = renamed(clone(source.input_layernorm));
-    layer.post_attention_layernorm = renamed(clone(source.post_attention_layernorm));
-    layer.qkv = copy(source.qkv);
-    layer.o = copy(source.o);
-    if (source.q_norm.defined()) layer.q_norm = renamed(clone(source.q_norm));
-    if (source.k_norm.defined()) layer.k_norm = renamed(clone(source.k_norm));
-    layer.gate_up = copy(source.gate_up);
-    layer.down = copy(source.down);
+    DecoderLayer layer = source;
+    walk_layer(
+        layer, [&](Projection& projection) { projection = copy(projection); },
+        [&](Parameter& parameter) { parameter = renamed(clone(parameter)); });
+    if (!layer.experts && student.config.experts)
+      student.config.experts->first_layer = static_cast<int64_t>(to) + 1;
     student.layers.push_back(std::move(layer));
     student.config.sliding_window.push_back(teacher.config.sliding_window.at(static_cast<size_t>(from)));
   }

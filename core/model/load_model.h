@@ -1,6 +1,7 @@
 // Models from and to disk. Loading is a set comparison of names: a missing and an unexpected tensor are both
 // errors, as are other shapes and values that are not finite. (Known extras are let pass: rotary inv_freq
-// buffers, lm_head of a tied model when it equals the embedding.)
+// buffers, lm_head of a tied model when it equals the embedding, layers that predict further tokens.) Weights
+// of block-scaled fp8 checkpoints are multiplied out (fp8_weights.h).
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,10 @@ enum class Dtype { kBf16, kFp32 };
 at::ScalarType to_torch(Dtype dtype);
 // bf16 where the machine has bf16 instructions (avx512_bf16 or amx_bf16; core/instruction_set.h), else fp32.
 Dtype fastest_dtype();
+
+// Whether the tensor of this name is kept in fp32 whatever the model's dtype (and released so): the experts'
+// routing corrections, as in DeepSeek's own checkpoints.
+bool stays_fp32(const std::string& name);
 
 // How the linears of the decoder's layers are kept; embedding, norms, biases and head stay in the model's
 // dtype.

@@ -2,21 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
+#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
+#include "core/model/config_fields.h"
+#include "core/model/deepseek_config.h"
 #include "core/model/stored_quantization.h"
 
 namespace decant {
 
 namespace {
-
-// Bounds on sizes: far above every known model, and low enough that no product of them leaves int64.
-constexpr int64_t kMaxVocabulary = int64_t{1} << 24, kMaxWidth = int64_t{1} << 17,
-                  kMaxFeedForward = int64_t{1} << 20, kMaxLayers = 4096, kMaxHeads = 4096,
-                  kMaxHeadWidth = 4096, kMaxPositions = int64_t{1} << 26;
 
 struct FamilyTraits {
   Family family;
@@ -27,74 +24,10 @@ struct FamilyTraits {
 constexpr FamilyTraits kFamilies[] = {{Family::kLlama, "llama", "LlamaForCausalLM", 2048},
                                       {Family::kQwen2, "qwen2", "Qwen2ForCausalLM", 32768},
                                       {Family::kQwen3, "qwen3", "Qwen3ForCausalLM", 32768},
-                                      {Family::kMistral, "mistral", "MistralForCausalLM", 131072}};
-
-// One object of the file; every error names the key with the path to it.
-class Fields {
- public:
-  Fields(const Json& json, std::string where, std::string prefix)
-      : json_(json), where_(std::move(where)), prefix_(std::move(prefix)) {
-    check(json.is_object(), where_, ": ", prefix_.empty() ? "the model config" : "'" + prefix_ + "'",
-          " must be a JSON object, found ", json.type_name());
-    if (!prefix_.empty()) prefix_ += ".";
-  }
-
-  bool has(const char* key) const { return json_.contains(key); }
-  // Present and not null.
-  const Json* value(const char* key) const {
-    const auto found = json_.find(key);
-    return found == json_.end() || found->is_null() ? nullptr : &*found;
-  }
-  std::string name(const char* key) const { return concat(where_, ": '", prefix_, key, "'"); }
-
-  std::optional<int64_t> size(const char* key, int64_t most) const {
-    const Json* v = value(key);
-    if (v == nullptr) return std::nullopt;
-    check(v->is_number_integer(), name(key), " must be a whole number, found ", v->dump());
-    // An unsigned number above int64 would turn negative in get<int64_t>.
-    const bool huge =
-        v->is_number_unsigned() && v->get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()};
-    check(!huge && v->get<int64_t>() >= 1 && v->get<int64_t>() <= most, name(key), " must be from 1 to ",
-          most, ", found ", v->dump());
-    return v->get<int64_t>();
-  }
-  int64_t required_size(const char* key, int64_t most) const {
-    const auto found = size(key, most);
-    check(found.has_value(), name(key), " is missing");
-    return *found;
-  }
-  std::optional<double> positive(const char* key) const {
-    const Json* v = value(key);
-    if (v == nullptr) return std::nullopt;
-    check(v->is_number(), name(key), " must be a number, found ", v->dump());
-    const auto number = v->get<double>();
-    check(std::isfinite(number) && number > 0 && number < 1e15, name(key),
-          " must be a positive number, found ", v->dump());
-    return number;
-  }
-  // A number that may be 0, which then counts as absent (Python's `or`).
-  double positive_or_zero(const char* key, double otherwise) const {
-    const Json* v = value(key);
-    if (v != nullptr && v->is_number() && v->get<double>() == 0) return otherwise;
-    return positive(key).value_or(otherwise);
-  }
-  bool flag(const char* key, bool otherwise) const {
-    const Json* v = value(key);
-    if (v == nullptr) return otherwise;
-    check(v->is_boolean(), name(key), " must be true or false, found ", v->dump());
-    return v->get<bool>();
-  }
-  std::optional<std::string> text(const char* key) const {
-    const Json* v = value(key);
-    if (v == nullptr) return std::nullopt;
-    check(v->is_string(), name(key), " must be a string, found ", v->dump());
-    return v->get<std::string>();
-  }
-
- private:
-  const Json& json_;
-  std::string where_, prefix_;
-};
+                                      {Family::kMistral, "mistral", "MistralForCausalLM", 131072},
+                                      {Family::kDeepseekV3, "deepseek_v3", "DeepseekV3ForCausalLM", 4096},
+                                      {Family::kGemma2, "gemma2", "Gemma2ForCausalLM", 8192},
+                                      {Family::kPhi3, "phi3", "Phi3ForCausalLM", 4096}};
 
 const FamilyTraits& traits(Family family) {
   for (const auto& one : kFamilies)
@@ -113,20 +46,49 @@ Family parse_family(const Fields& fields) {
   fail(fields.name("model_type"), " is '", *name, "', a family that decant does not have; it has ", known);
 }
 
+// The share of a head's channels that turn.
+double parse_partial(const Fields& fields, const ModelConfig& config) {
+  const auto partial = fields.positive("partial_rotary_factor").value_or(1);
+  if (config.family != Family::kPhi3) {
+    check(partial == 1, fields.name("partial_rotary_factor"), ": only 1 is supported, found ", partial);
+    return partial;
+  }
+  const auto channels = static_cast<int64_t>(static_cast<double>(config.head_dim) * partial);
+  check(partial <= 1 && channels >= 2 && channels % 2 == 0, fields.name("partial_rotary_factor"), " (",
+        partial, ") must leave an even number of the head's ", config.head_dim, " channels, found ",
+        channels);
+  return partial;
+}
+
+std::vector<double> parse_factors(const Fields& fields, const char* key, size_t pairs) {
+  const Json* list = fields.value(key);
+  check(list != nullptr, fields.name(key), " is missing");
+  check(list->is_array() && list->size() == pairs, fields.name(key), " must be a list of ", pairs,
+        " numbers, one for each pair of channels that turn");
+  std::vector<double> factors;
+  for (const auto& one : *list) {
+    check(one.is_number() && std::isfinite(one.get<double>()) && one.get<double>() > 0, fields.name(key),
+          " must hold numbers above 0, found ", one.dump());
+    factors.push_back(one.get<double>());
+  }
+  return factors;
+}
+
 // One spelling of the rope settings: `key` is rope_scaling or rope_parameters. `theta` is the top level's, if
 // given.
 RopeConfig parse_rope_object(const Json& object, const std::string& where, const char* key,
                              std::optional<double> theta, std::optional<double> original_above,
-                             int64_t max_positions) {
+                             double partial_above, const ModelConfig& config) {
   const Fields fields(object, where, key);
+  const auto max_positions = config.max_position_embeddings;
+  const bool phi = config.family == Family::kPhi3;
   RopeConfig rope;
   for (const char* layer_type : {"full_attention", "sliding_attention"})
     check(!fields.has(layer_type), fields.name(layer_type),
           ": rope settings per layer type are not supported");
   check(!fields.has("mrope_section"), fields.name("mrope_section"), ": multimodal rope is not supported");
-  const auto partial = fields.positive("partial_rotary_factor");
-  check(!partial || *partial == 1, fields.name("partial_rotary_factor"), ": only 1 is supported, found ",
-        partial.value_or(1));
+  rope.partial_rotary_factor =
+      fields.has("partial_rotary_factor") ? parse_partial(fields, config) : partial_above;
 
   const auto type = fields.text("rope_type"), legacy = fields.text("type");
   check(!type || !legacy || *type == *legacy, fields.name("rope_type"), " is '", type.value_or(""),
@@ -140,9 +102,14 @@ RopeConfig parse_rope_object(const Json& object, const std::string& where, const
     rope.kind = RopeConfig::Kind::kLlama3;
   else if (kind == "yarn")
     rope.kind = RopeConfig::Kind::kYarn;
+  else if (phi && (kind == "longrope" || kind == "su"))
+    rope.kind = RopeConfig::Kind::kLongrope;
   else
-    fail(fields.name(type ? "rope_type" : "type"), " is '", kind,
-         "'; supported are default, linear, llama3, yarn");
+    fail(fields.name(type ? "rope_type" : "type"), " is '", kind, "'; supported are default, ",
+         phi ? "longrope" : "linear, llama3, yarn");
+  check(!phi || rope.kind == RopeConfig::Kind::kDefault || rope.kind == RopeConfig::Kind::kLongrope,
+        fields.name(type ? "rope_type" : "type"), " is '", kind,
+        "'; supported for phi3 are default and longrope");
 
   const auto own_theta = fields.positive("rope_theta");
   check(!own_theta || !theta || *own_theta == *theta, fields.name("rope_theta"), " is ",
@@ -152,7 +119,7 @@ RopeConfig parse_rope_object(const Json& object, const std::string& where, const
   if (rope.kind == RopeConfig::Kind::kDefault) return rope;
 
   const auto factor = fields.positive("factor");
-  if (rope.kind == RopeConfig::Kind::kLlama3 || rope.kind == RopeConfig::Kind::kYarn) {
+  if (rope.kind != RopeConfig::Kind::kLinear) {
     const auto own = fields.size("original_max_position_embeddings", kMaxPositions);
     check(!own || !original_above || static_cast<double>(*own) == *original_above,
           fields.name("original_max_position_embeddings"), " is ", own.value_or(0),
@@ -173,6 +140,15 @@ RopeConfig parse_rope_object(const Json& object, const std::string& where, const
     check(rope.theta > 1, fields.name("rope_theta"), " must be above 1 for yarn, found ", rope.theta);
     return rope;
   }
+  if (rope.kind == RopeConfig::Kind::kLongrope) {
+    rope.factor = factor.value_or(static_cast<double>(max_positions) / rope.original_max_position_embeddings);
+    rope.attention_factor = fields.positive("attention_factor").value_or(0);
+    const auto pairs =
+        static_cast<size_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor) / 2;
+    rope.short_factor = parse_factors(fields, "short_factor", pairs);
+    rope.long_factor = parse_factors(fields, "long_factor", pairs);
+    return rope;
+  }
   check(factor.has_value(), fields.name("factor"), " is missing");
   rope.factor = *factor;
   if (rope.kind == RopeConfig::Kind::kLlama3) {
@@ -187,20 +163,21 @@ RopeConfig parse_rope_object(const Json& object, const std::string& where, const
   return rope;
 }
 
-RopeConfig parse_rope(const Fields& fields, const std::string& where, int64_t max_positions) {
+RopeConfig parse_rope(const Fields& fields, const std::string& where, const ModelConfig& config) {
   const auto theta = fields.positive("rope_theta");
   std::optional<double> original;
   if (const auto size = fields.size("original_max_position_embeddings", kMaxPositions))
     original = static_cast<double>(*size);
-  const auto partial = fields.positive("partial_rotary_factor");
-  check(!partial || *partial == 1, fields.name("partial_rotary_factor"), ": only 1 is supported, found ",
-        partial.value_or(1));
+  const double partial = parse_partial(fields, config);
 
   std::optional<RopeConfig> found;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json* object = fields.value(key);
     if (object == nullptr || (object->is_object() && object->empty())) continue;
-    const auto rope = parse_rope_object(*object, where, key, theta, original, max_positions);
+    const auto rope = parse_rope_object(*object, where, key, theta, original, partial, config);
+    check(!fields.has("partial_rotary_factor") || rope.partial_rotary_factor == partial, where, ": '", key,
+          ".partial_rotary_factor' is ", rope.partial_rotary_factor, " but the top level's is ", partial,
+          "; they must agree");
     if (found && !theta && !(found->theta == rope.theta)) {
       // A rope_scaling without a theta of its own says nothing about it.
       const Json& scaling = *fields.value("rope_scaling");
@@ -213,6 +190,7 @@ RopeConfig parse_rope(const Fields& fields, const std::string& where, int64_t ma
   if (found) return *found;
   RopeConfig rope;
   rope.theta = theta.value_or(rope.theta);
+  rope.partial_rotary_factor = partial;
   return rope;
 }
 
@@ -220,10 +198,10 @@ RopeConfig parse_rope(const Fields& fields, const std::string& where, int64_t ma
 // max_window_layers on.
 std::vector<int64_t> parse_windows(const Fields& fields, Family family, int64_t layers) {
   std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
-  if (family == Family::kLlama) return windows;
-  // An absent key means 4096 (transformers' default), null means none.
-  int64_t window = fields.has("sliding_window") ? 0 : 4096;
-  const bool qwen = family != Family::kMistral;
+  if (family == Family::kLlama || family == Family::kDeepseekV3) return windows;
+  // An absent key means 4096 (transformers' default; phi3's is none), null means none.
+  int64_t window = fields.has("sliding_window") || family == Family::kPhi3 ? 0 : 4096;
+  const bool qwen = family == Family::kQwen2 || family == Family::kQwen3;
   if (qwen && !fields.flag("use_sliding_window", false))
     window = 0;
   else if (const auto given = fields.size("sliding_window", kMaxPositions))
@@ -232,6 +210,7 @@ std::vector<int64_t> parse_windows(const Fields& fields, Family family, int64_t 
   const Json* types = fields.value("layer_types");
   if (types == nullptr) {
     int64_t first = 0;
+    const int64_t step = family == Family::kGemma2 ? 2 : 1;  // gemma2: every other layer, from the first
     if (qwen) {
       first = 28;
       if (const Json* v = fields.value("max_window_layers")) {
@@ -240,7 +219,7 @@ std::vector<int64_t> parse_windows(const Fields& fields, Family family, int64_t 
         first = v->get<int64_t>();
       }
     }
-    for (int64_t i = first; i < layers; ++i) windows[static_cast<size_t>(i)] = window;
+    for (int64_t i = first; i < layers; i += step) windows[static_cast<size_t>(i)] = window;
     return windows;
   }
   check(types->is_array() && static_cast<int64_t>(types->size()) == layers, fields.name("layer_types"),
@@ -253,8 +232,8 @@ std::vector<int64_t> parse_windows(const Fields& fields, Family family, int64_t 
     check(!sliding || window > 0, fields.name("layer_types"), ": layer ", i,
           " is sliding_attention, but no sliding window is in use",
           qwen ? " ('use_sliding_window' and 'sliding_window')" : "");
-    check(qwen || sliding == (window > 0), fields.name("layer_types"),
-          ": mistral has one window for all layers; layer ", i, " differs");
+    check(qwen || family == Family::kGemma2 || sliding == (window > 0), fields.name("layer_types"), ": ",
+          traits(family).name, " has one window for all layers; layer ", i, " differs");
     windows[i] = sliding ? window : 0;
   }
   return windows;
@@ -263,6 +242,8 @@ std::vector<int64_t> parse_windows(const Fields& fields, Family family, int64_t 
 Json rope_json(const RopeConfig& rope, bool with_theta) {
   Json json = Json::object();
   if (with_theta) json["rope_theta"] = rope.theta;
+  if (with_theta && rope.partial_rotary_factor != 1)
+    json["partial_rotary_factor"] = rope.partial_rotary_factor;
   switch (rope.kind) {
     case RopeConfig::Kind::kDefault:
       json["rope_type"] = "default";
@@ -287,17 +268,26 @@ Json rope_json(const RopeConfig& rope, bool with_theta) {
       if (rope.mscale_all_dim != 0) json["mscale_all_dim"] = rope.mscale_all_dim;
       if (!rope.truncate) json["truncate"] = false;
       break;
+    case RopeConfig::Kind::kLongrope:
+      json["rope_type"] = "longrope";
+      if (!with_theta) json["type"] = "longrope";
+      json["factor"] = rope.factor;
+      if (rope.attention_factor != 0) json["attention_factor"] = rope.attention_factor;
+      json["short_factor"] = rope.short_factor;
+      json["long_factor"] = rope.long_factor;
+      break;
   }
   json["original_max_position_embeddings"] = static_cast<int64_t>(rope.original_max_position_embeddings);
   return json;
 }
 
 void write_windows(Json& json, const ModelConfig& config) {
-  if (config.family == Family::kLlama) return;
+  if (config.family == Family::kLlama || config.family == Family::kDeepseekV3) return;
   const auto first = std::find_if(config.sliding_window.begin(), config.sliding_window.end(),
                                   [](int64_t window) { return window > 0; });
   const bool any = first != config.sliding_window.end();
-  if (config.family == Family::kMistral) {
+  const bool qwen = config.family == Family::kQwen2 || config.family == Family::kQwen3;
+  if (!qwen) {
     json["sliding_window"] = any ? Json(*first) : Json(nullptr);
   } else {
     json["use_sliding_window"] = any;
@@ -306,7 +296,7 @@ void write_windows(Json& json, const ModelConfig& config) {
       json["max_window_layers"] = first - config.sliding_window.begin();
     }
   }
-  if (json.contains("layer_types") || (any && config.family != Family::kMistral)) {
+  if (json.contains("layer_types") || (any && (qwen || config.family == Family::kGemma2))) {
     Json types = Json::array();
     for (const auto window : config.sliding_window)
       types.push_back(window > 0 ? "sliding_attention" : "full_attention");
@@ -316,28 +306,146 @@ void write_windows(Json& json, const ModelConfig& config) {
 
 }  // namespace
 
+std::vector<LinearShape> linear_shapes(const ModelConfig& config) {
+  const int64_t layers = config.num_hidden_layers, width = config.hidden_size,
+                inner = config.intermediate_size, q = config.num_attention_heads * config.head_dim,
+                kv = config.num_key_value_heads * config.head_dim;
+  std::vector<LinearShape> shapes;
+  const auto feed_forward = [&](const std::string& where, int64_t feed_forward_width, int64_t count) {
+    if (count == 0) return;
+    if (config.family == Family::kPhi3)
+      shapes.push_back({where + ".gate_up_proj", 2 * feed_forward_width, width, count, false});
+    else
+      for (const char* name : {".gate_proj", ".up_proj"})
+        shapes.push_back({where + name, feed_forward_width, width, count, config.mlp_bias});
+    shapes.push_back({where + ".down_proj", width, feed_forward_width, count, config.mlp_bias});
+  };
+  if (config.latent) {
+    const auto& latent = *config.latent;
+    const auto heads = config.num_attention_heads;
+    if (latent.q_lora_rank > 0) {
+      shapes.push_back({"self_attn.q_a_proj", latent.q_lora_rank, width, layers, config.qkv_bias});
+      shapes.push_back(
+          {"self_attn.q_b_proj", heads * latent.qk_head_dim(), latent.q_lora_rank, layers, false});
+    } else {
+      shapes.push_back({"self_attn.q_proj", heads * latent.qk_head_dim(), width, layers, false});
+    }
+    shapes.push_back({"self_attn.kv_a_proj_with_mqa", latent.kv_lora_rank + latent.qk_rope_head_dim, width,
+                      layers, config.qkv_bias});
+    shapes.push_back({"self_attn.kv_b_proj", heads * (latent.qk_nope_head_dim + latent.v_head_dim),
+                      latent.kv_lora_rank, layers, false});
+    shapes.push_back({"self_attn.o_proj", width, heads * latent.v_head_dim, layers, config.o_bias});
+  } else {
+    if (config.family == Family::kPhi3) {
+      shapes.push_back({"self_attn.qkv_proj", q + 2 * kv, width, layers, false});
+    } else {
+      shapes.push_back({"self_attn.q_proj", q, width, layers, config.qkv_bias});
+      for (const char* name : {"self_attn.k_proj", "self_attn.v_proj"})
+        shapes.push_back({name, kv, width, layers, config.qkv_bias});
+    }
+    shapes.push_back({"self_attn.o_proj", width, q, layers, config.o_bias});
+  }
+  const int64_t dense = config.experts ? config.experts->first_layer : layers;
+  feed_forward("mlp", inner, dense);
+  if (config.experts) {
+    const auto& experts = *config.experts;
+    feed_forward("mlp.experts.0", experts.intermediate_size, (layers - dense) * experts.routed);
+    feed_forward("mlp.shared_experts", experts.shared * experts.intermediate_size, layers - dense);
+  }
+  return shapes;
+}
+
 int64_t ModelConfig::linear_parameters() const {
-  const int64_t q = num_attention_heads * head_dim, kv = num_key_value_heads * head_dim;
-  const int64_t weights = hidden_size * (q + 2 * kv) + q * hidden_size + 3 * hidden_size * intermediate_size;
-  const int64_t biases = (qkv_bias ? q + 2 * kv : 0) + (o_bias ? hidden_size : 0) +
-                         (mlp_bias ? 2 * intermediate_size + hidden_size : 0);
-  return num_hidden_layers * (weights + biases);
+  int64_t sum = 0;
+  for (const auto& one : linear_shapes(*this))
+    sum += one.count * (one.outputs * one.inputs + (one.bias ? one.outputs : 0));
+  return sum;
 }
 
 int64_t ModelConfig::parameters() const {
-  const int64_t norms = num_hidden_layers * (2 * hidden_size + (qk_norm ? 2 * head_dim : 0)) + hidden_size;
-  return linear_parameters() + norms + (tie_word_embeddings ? 1 : 2) * vocab_size * hidden_size;
+  int64_t of_layer = (family == Family::kGemma2 ? 4 : 2) * hidden_size + (qk_norm ? 2 * head_dim : 0);
+  if (latent) of_layer += latent->q_lora_rank + latent->kv_lora_rank;
+  int64_t routers = 0;
+  if (experts) routers = (num_hidden_layers - experts->first_layer) * experts->routed * (hidden_size + 1);
+  return linear_parameters() + num_hidden_layers * of_layer + hidden_size + routers +
+         (tie_word_embeddings ? 1 : 2) * vocab_size * hidden_size;
 }
+
+int64_t ModelConfig::rotary_width() const {
+  return static_cast<int64_t>(static_cast<double>(head_dim) * rope.partial_rotary_factor);
+}
+
+int64_t ModelConfig::key_heads() const { return latent ? num_attention_heads : num_key_value_heads; }
+
+int64_t ModelConfig::key_width() const {
+  return latent ? std::max(latent->qk_head_dim(), latent->v_head_dim) : head_dim;
+}
+
+namespace {
+
+// The one quantization that is read: fp8 weights in blocks, each with its scale (weight_scale_inv).
+void parse_fp8(const Fields& fields, const std::string& where, ModelConfig& config) {
+  const Json* found = fields.value("quantization_config");
+  if (found == nullptr) return;
+  const Fields inner(*found, where, "quantization_config");
+  const auto method = inner.text("quant_method");
+  check(method == "fp8", fields.name("quantization_config"), ": quantized weights",
+        method ? concat(" ('", *method, "')") : "",
+        " are not supported, but for block-scaled fp8; give the model in bf16 or fp32");
+  const auto format = inner.text("fmt").value_or("e4m3"),
+             scheme = inner.text("activation_scheme").value_or("dynamic");
+  check(format == "e4m3", inner.name("fmt"), " is '", format, "'; only e4m3 is supported");
+  check(scheme == "dynamic", inner.name("activation_scheme"), " is '", scheme,
+        "'; only dynamic is supported");
+  config.fp8_block_rows = config.fp8_block_columns = 128;
+  if (const Json* block = inner.value("weight_block_size")) {
+    const auto whole = [](const Json& v) {
+      return v.is_number_integer() && v >= 1 && v <= (int64_t{1} << 20);
+    };
+    check(block->is_array() && block->size() == 2 && whole((*block)[0]) && whole((*block)[1]),
+          inner.name("weight_block_size"), " must be two whole numbers above 0, found ", block->dump());
+    config.fp8_block_rows = (*block)[0].get<int64_t>();
+    config.fp8_block_columns = (*block)[1].get<int64_t>();
+  }
+}
+
+void parse_gemma(const Fields& fields, ModelConfig& config) {
+  for (const char* key : {"hidden_activation", "hidden_act"}) {
+    const auto act = fields.text(key).value_or("gelu_pytorch_tanh");
+    check(act == "gelu_pytorch_tanh", fields.name(key), " is '", act,
+          "'; only gelu_pytorch_tanh is supported for gemma2");
+  }
+  check(!fields.flag("attention_bias", false), fields.name("attention_bias"),
+        ": true is not supported for gemma2");
+  check(!fields.flag("use_bidirectional_attention", false), fields.name("use_bidirectional_attention"),
+        ": true is not supported");
+  // An absent key means transformers' default, null means no cap.
+  config.attention_cap =
+      fields.has("attn_logit_softcapping") ? fields.positive("attn_logit_softcapping").value_or(0) : 50;
+  config.logit_cap =
+      fields.has("final_logit_softcapping") ? fields.positive("final_logit_softcapping").value_or(0) : 30;
+  config.query_scalar = fields.positive("query_pre_attn_scalar").value_or(256);
+}
+
+void write_gemma(const ModelConfig& config, Json& json) {
+  const auto or_null = [](double value) { return value > 0 ? Json(value) : Json(nullptr); };
+  json.erase("hidden_act");
+  json["hidden_activation"] = "gelu_pytorch_tanh";
+  json["attn_logit_softcapping"] = or_null(config.attention_cap);
+  json["final_logit_softcapping"] = or_null(config.logit_cap);
+  json["query_pre_attn_scalar"] = config.query_scalar == std::floor(config.query_scalar)
+                                      ? Json(static_cast<int64_t>(config.query_scalar))
+                                      : Json(config.query_scalar);
+}
+
+}  // namespace
 
 ModelConfig parse_model_config(const Json& json, const std::string& where) {
   const Fields fields(json, where, "");
   ModelConfig config;
   config.family = parse_family(fields);
   const auto& family = traits(config.family);
-  check(fields.value("quantization_config") == nullptr ||
-            stored_quantization(json, where) != Quantization::kNone,
-        fields.name("quantization_config"),
-        ": quantized weights are not supported, but for bitsandbytes' nf4; give the model in bf16 or fp32");
+  if (stored_quantization(json, where) == Quantization::kNone) parse_fp8(fields, where, config);
 
   config.vocab_size = fields.required_size("vocab_size", kMaxVocabulary);
   config.hidden_size = fields.required_size("hidden_size", kMaxWidth);
@@ -355,6 +463,10 @@ ModelConfig parse_model_config(const Json& json, const std::string& where) {
     config.head_dim = *given;
   } else if (config.family == Family::kQwen3 && !fields.has("head_dim")) {
     config.head_dim = 128;  // Qwen3Config's default, whatever the width
+  } else if (config.family == Family::kGemma2 && !fields.has("head_dim")) {
+    config.head_dim = 256;
+  } else if (config.family == Family::kDeepseekV3) {
+    config.head_dim = 2;  // of the rope, read below
   } else {
     check(config.hidden_size % config.num_attention_heads == 0, fields.name("hidden_size"), " (",
           config.hidden_size, ") must be a multiple of 'num_attention_heads' (", config.num_attention_heads,
@@ -369,17 +481,22 @@ ModelConfig parse_model_config(const Json& json, const std::string& where) {
   config.rms_norm_eps = fields.positive("rms_norm_eps").value_or(1e-6);
   check(config.rms_norm_eps < 1, fields.name("rms_norm_eps"), " must be below 1, found ",
         config.rms_norm_eps);
-  const auto act = fields.text("hidden_act").value_or("silu");
-  check(act == "silu", fields.name("hidden_act"), " is '", act, "'; only silu is supported");
+  if (config.family == Family::kGemma2) {
+    parse_gemma(fields, config);
+  } else {
+    const auto act = fields.text("hidden_act").value_or("silu");
+    check(act == "silu", fields.name("hidden_act"), " is '", act, "'; only silu is supported");
+  }
 
-  config.tie_word_embeddings = fields.flag("tie_word_embeddings", false);
+  config.tie_word_embeddings = fields.flag("tie_word_embeddings", config.family == Family::kGemma2);
   if (config.family == Family::kQwen2) config.qkv_bias = true;
   if (config.family == Family::kLlama || config.family == Family::kQwen3)
     config.qkv_bias = config.o_bias = fields.flag("attention_bias", false);
   if (config.family == Family::kLlama) config.mlp_bias = fields.flag("mlp_bias", false);
   config.qk_norm = config.family == Family::kQwen3;
+  if (config.family == Family::kDeepseekV3) parse_deepseek(fields, config);
   config.sliding_window = parse_windows(fields, config.family, config.num_hidden_layers);
-  config.rope = parse_rope(fields, where, config.max_position_embeddings);
+  config.rope = parse_rope(fields, where, config);
   config.source = json;
   return config;
 }
@@ -401,18 +518,22 @@ Json model_config_json(const ModelConfig& config, const std::string& dtype) {
   json["num_attention_heads"] = config.num_attention_heads;
   json["num_key_value_heads"] = config.num_key_value_heads;
   const bool implied = config.head_dim * config.num_attention_heads == config.hidden_size;
-  if (config.family != Family::kQwen2 || !implied || json.contains("head_dim"))
-    json["head_dim"] = config.head_dim;
+  const bool told = config.family != Family::kQwen2 && config.family != Family::kPhi3;
+  if (told || !implied || json.contains("head_dim")) json["head_dim"] = config.head_dim;
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rms_norm_eps"] = config.rms_norm_eps;
-  json["hidden_act"] = "silu";
+  if (config.family != Family::kGemma2) json["hidden_act"] = "silu";
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   if (config.family == Family::kLlama || config.family == Family::kQwen3)
     json["attention_bias"] = config.qkv_bias;
   if (config.family == Family::kLlama) json["mlp_bias"] = config.mlp_bias;
+  if (config.family == Family::kDeepseekV3) write_deepseek(config, json);
+  if (config.family == Family::kGemma2) write_gemma(config, json);
   write_windows(json, config);
+  if (config.fp8_block_rows == 0) json.erase("quantization_config");
 
   json["rope_theta"] = config.rope.theta;
+  if (config.family == Family::kPhi3) json["partial_rotary_factor"] = config.rope.partial_rotary_factor;
   if (config.rope.kind == RopeConfig::Kind::kDefault)
     json.erase("rope_scaling");
   else

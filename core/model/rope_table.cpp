@@ -50,17 +50,25 @@ at::Tensor yarn_frequencies(const RopeConfig& rope, const at::Tensor& powers, in
 
 // In fp32 with transformers' operations and order, since an ulp of a frequency is a visible angle at position
 // 100,000.
-RopeTable rope_table(const ModelConfig& config, int64_t positions) {
+RopeTable rope_table(const ModelConfig& config, int64_t positions, bool long_context) {
   check(positions >= 0 && positions <= config.max_position_embeddings, "position ", positions - 1,
         " is beyond the model's 'max_position_embeddings' (", config.max_position_embeddings, ")");
   const auto& rope = config.rope;
-  const auto width = config.head_dim;
+  const auto width = config.rotary_width();
   const auto exponents = at::arange(0, width, 2, at::kLong).to(at::kFloat) / static_cast<double>(width);
   const auto powers = at::pow(rope.theta, exponents);
   auto frequencies = 1.0 / powers;
   double factor = 1;
   if (rope.kind == RopeConfig::Kind::kLinear) frequencies = frequencies / rope.factor;
   if (rope.kind == RopeConfig::Kind::kLlama3) frequencies = llama3_frequencies(rope, frequencies);
+  if (rope.kind == RopeConfig::Kind::kLongrope) {
+    const auto divisors = at::tensor(long_context ? rope.long_factor : rope.short_factor, at::kFloat);
+    frequencies = 1.0 / (divisors * powers);
+    if (rope.attention_factor != 0)
+      factor = rope.attention_factor;
+    else if (rope.factor > 1)
+      factor = std::sqrt(1 + std::log(rope.factor) / std::log(rope.original_max_position_embeddings));
+  }
   if (rope.kind == RopeConfig::Kind::kYarn) {
     frequencies = yarn_frequencies(rope, powers, width);
     if (rope.attention_factor != 0)

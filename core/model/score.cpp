@@ -14,7 +14,8 @@ namespace {
 
 at::Tensor log_probabilities(const Decoder& model, const Batch& batch, const Targets& next) {
   const auto hidden = forward(model, batch);
-  return head_log_probabilities(hidden, model.head().value, next.targets, next.weights);
+  return head_log_probabilities(hidden, model.head().value, next.targets, next.weights,
+                                model.config.logit_cap);
 }
 
 }  // namespace

@@ -13,10 +13,11 @@ TEST(RopeTable, EveryScalingEqualsTransformers) {
   const auto golden = read_json("tests/golden/rope.json");
   size_t seen = 0;
   for (const auto& [name, one] : golden.at("cases").items()) {
-    const auto table = rope_table(parse_model_config(one.at("config"), name), 256);
-    for (size_t p = 0; p < golden.at("positions").size(); ++p)
+    const auto table = rope_table(parse_model_config(one.at("config"), name), 256, one.value("long", false));
+    const auto positions = one.value("positions", golden.at("positions"));
+    for (size_t p = 0; p < positions.size(); ++p)
       for (size_t i = 0; i < 8; ++i) {
-        const auto position = golden.at("positions")[p].get<int64_t>(), channel = static_cast<int64_t>(i);
+        const auto position = positions[p].get<int64_t>(), channel = static_cast<int64_t>(i);
         EXPECT_NEAR(table.cos[position][channel].item<double>(), one.at("cos")[p][i].get<double>(), 3e-6)
             << name;
         EXPECT_NEAR(table.sin[position][channel].item<double>(), one.at("sin")[p][i].get<double>(), 3e-6)
@@ -24,7 +25,7 @@ TEST(RopeTable, EveryScalingEqualsTransformers) {
       }
     ++seen;
   }
-  EXPECT_EQ(seen, 9u);
+  EXPECT_EQ(seen, 11u);
 }
 
 TEST(RopeTable, AnEntryDoesNotDependOnTheSizeAndTheLimitIsAnError) {

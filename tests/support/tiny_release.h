@@ -128,10 +128,13 @@ inline void write_tiny_tokenizer(const std::filesystem::path& folder, const std:
 }
 
 inline Json tiny_config(const std::string& family, Json changes = Json::object()) {
-  const std::string name = family == "llama"   ? "LlamaForCausalLM"
-                           : family == "qwen2" ? "Qwen2ForCausalLM"
-                           : family == "qwen3" ? "Qwen3ForCausalLM"
-                                               : "MistralForCausalLM";
+  const std::string name = family == "llama"         ? "LlamaForCausalLM"
+                           : family == "qwen2"       ? "Qwen2ForCausalLM"
+                           : family == "qwen3"       ? "Qwen3ForCausalLM"
+                           : family == "deepseek_v3" ? "DeepseekV3ForCausalLM"
+                           : family == "gemma2"      ? "Gemma2ForCausalLM"
+                           : family == "phi3"        ? "Phi3ForCausalLM"
+                                                     : "MistralForCausalLM";
   Json config = {{"architectures", Json::array({name})},
                  {"model_type", family},
                  {"vocab_size", kTinyRows},
@@ -150,6 +153,56 @@ inline Json tiny_config(const std::string& family, Json changes = Json::object()
                  {"torch_dtype", "float32"}};
   if (family == "qwen3") config["head_dim"] = 32;
   if (family == "mistral") config["sliding_window"] = 8;
+  if (family == "deepseek_v3")  // R1's structure: three dense layers, then experts
+    config.update(Json{{"num_hidden_layers", 5},
+                       {"num_key_value_heads", 4},
+                       {"q_lora_rank", 24},
+                       {"kv_lora_rank", 16},
+                       {"qk_nope_head_dim", 16},
+                       {"qk_rope_head_dim", 8},
+                       {"v_head_dim", 16},
+                       {"first_k_dense_replace", 3},
+                       {"n_routed_experts", 8},
+                       {"num_experts_per_tok", 4},
+                       {"n_shared_experts", 1},
+                       {"moe_intermediate_size", 32},
+                       {"n_group", 4},
+                       {"topk_group", 2},
+                       {"routed_scaling_factor", 2.5},
+                       {"norm_topk_prob", true},
+                       {"scoring_func", "sigmoid"},
+                       {"topk_method", "noaux_tc"},
+                       {"num_nextn_predict_layers", 1},
+                       {"attention_bias", false},
+                       {"rope_scaling",
+                        {{"type", "yarn"},
+                         {"factor", 4.0},
+                         {"beta_fast", 32},
+                         {"beta_slow", 1},
+                         {"mscale", 1.0},
+                         {"mscale_all_dim", 1.0},
+                         {"original_max_position_embeddings", 64}}}});
+  if (family == "gemma2") {
+    config.erase("hidden_act");
+    config.update(Json{{"head_dim", 24},
+                       {"sliding_window", 8},
+                       {"query_pre_attn_scalar", 20},
+                       {"attn_logit_softcapping", 5.0},
+                       {"final_logit_softcapping", 3.0},
+                       {"hidden_activation", "gelu_pytorch_tanh"},
+                       {"tie_word_embeddings", true}});
+  }
+  if (family == "phi3") {
+    std::vector<double> near(4), far(4);
+    for (size_t i = 0; i < 4; ++i)
+      near[i] = 1.0 + 0.1 * static_cast<double>(i), far[i] = 2.0 + static_cast<double>(i);
+    config.update(
+        Json{{"partial_rotary_factor", 0.5},
+             {"original_max_position_embeddings", 128},
+             {"sliding_window", nullptr},
+             {"pad_token_id", 2},
+             {"rope_scaling", {{"type", "longrope"}, {"short_factor", near}, {"long_factor", far}}}});
+  }
   for (const auto& [key, value] : changes.items()) config[key] = value;
   return config;
 }
@@ -174,13 +227,16 @@ inline Decoder tiny_decoder(const Json& config, uint64_t seed = 1) {
   return model;
 }
 
-inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora) {
+// `targets` are last parts of names; `within`, when given, must stand in the name.
+inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora,
+                            std::vector<std::string> targets = {"down_proj", "k_proj", "q_proj"},
+                            const std::string& within = "") {
   Adapter adapter;
   adapter.config.rank = 4;
   adapter.config.alpha = 8;
   adapter.config.use_rslora = rslora;
   adapter.config.base_model = "tiny";
-  adapter.config.target_modules = {"down_proj", "k_proj", "q_proj"};
+  adapter.config.target_modules = targets;
   uint64_t index = 0;
   const auto random = [&](std::vector<int64_t> shape) {
     at::Tensor out = at::empty(shape, at::kFloat);
@@ -195,7 +251,8 @@ inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora) {
     if (!name.ends_with(".weight") || parameter->value.dim() != 2) continue;
     const std::string module = name.substr(0, name.size() - 7);
     const std::string last = module.substr(module.rfind('.') + 1);
-    if (last != "down_proj" && last != "k_proj" && last != "q_proj") continue;
+    if (std::find(targets.begin(), targets.end(), last) == targets.end()) continue;
+    if (module.find(within) == std::string::npos) continue;
     adapter.modules.push_back(
         {module, random({4, parameter->value.size(1)}), random({parameter->value.size(0), 4})});
   }
