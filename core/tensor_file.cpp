@@ -183,6 +183,7 @@ at::Tensor TensorFile::load(const std::string& name) const {
       check(valid, file.path().string(), ": '", name, "' is BOOL and holds bytes other than 0 and 1");
     }
     if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+    file.let_go(bytes);  // else a model that loads is in memory twice
     return tensor;
   }
   fail(file.path().string(), ": '", name, "' has the dtype ", found.dtype, ", which libtorch cannot hold");

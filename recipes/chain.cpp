@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/tensor_memory.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/open_model.h"
@@ -64,6 +65,7 @@ void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
       },
       volatile_files());
   worked = worked || outcome.ran;
+  release_tensor_memory();  // the next step's tensors have other sizes
   if (outcome.ran)
     log_info(key.step, ": done");
   else

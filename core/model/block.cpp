@@ -26,6 +26,14 @@ at::Tensor norm_backward(const at::Tensor& dy, Parameter& norm, const RmsNormSav
   return rms_norm_backward(dy, norm.value, saved, norm.trainable ? norm.grad : none);
 }
 
+// What a norm or swiglu made is a third of all that a layer would keep, and cheap to make again: backward does,
+// with the same bits.
+void forget_input(at::Tensor& x, ProjectionSaved* saved) {
+  x.reset();
+  if (saved != nullptr) saved->x.reset();
+}
+ProjectionSaved with_input(const ProjectionSaved& saved, at::Tensor x) { return {std::move(x), saved.s}; }
+
 struct Heads {
   at::Tensor q, k, v;  // views of [T, (H + 2G) K] as [T, H, K] and [T, G, K]
 };
@@ -47,9 +55,9 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
                          const Attend& attend, LayerSaved* saved) {
   const double eps = config.rms_norm_eps;
   if (saved != nullptr) saved->input = x;
-  const auto h =
-      rms_norm(x, layer.input_layernorm.value, eps, saved != nullptr ? &saved->input_norm : nullptr);
+  auto h = rms_norm(x, layer.input_layernorm.value, eps, saved != nullptr ? &saved->input_norm : nullptr);
   auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
+  forget_input(h, saved != nullptr ? &saved->qkv : nullptr);
   if (config.qk_norm) {
     heads.q =
         rms_norm(heads.q.contiguous(), layer.q_norm.value, eps, saved != nullptr ? &saved->q_norm : nullptr);
@@ -59,15 +67,20 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
   rope_(heads.q, positions, rope);
   rope_(heads.k, positions, rope);
   const auto mixed = attend(heads.q, heads.k, heads.v).view({x.size(0), -1});
-  const auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
+  auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
 
   at::Tensor x2;
-  const auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
-                               saved != nullptr ? &saved->post_norm : nullptr);
-  const auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
+                         saved != nullptr ? &saved->post_norm : nullptr);
+  o.reset();
+  auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  forget_input(h2, saved != nullptr ? &saved->gate_up : nullptr);
+  auto act = swiglu(gate_up);
   if (saved != nullptr) saved->gate_up_out = gate_up;
-  const auto down = project(swiglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
-  return x2 + down;
+  gate_up.reset();
+  auto down = project(act, layer.down, saved != nullptr ? &saved->down : nullptr, panel);
+  forget_input(act, saved != nullptr ? &saved->down : nullptr);
+  return down.add_(x2);
 }
 
 bool trains(const DecoderLayer& layer) {
@@ -86,12 +99,21 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
   const bool need_h2 = need_x2 || layer.post_attention_layernorm.trainable;
   const bool need_gate_up = need_h2 || trains(layer.gate_up);
 
-  const auto d_act = project_backward(dy, layer.down, saved.down, need_gate_up);
+  const auto normed = [&](const RmsNormSaved& norm, const Parameter& weight) {
+    return rms_norm(norm.x, weight.value, config.rms_norm_eps, nullptr);
+  };
+  auto d_act =
+      project_backward(dy, layer.down, with_input(saved.down, swiglu(saved.gate_up_out)), need_gate_up);
   if (!need_gate_up) return {};
-  const auto d_h2 =
-      project_backward(swiglu_backward(d_act, saved.gate_up_out), layer.gate_up, saved.gate_up, need_h2);
+  auto d_gate_up = swiglu_backward(d_act, saved.gate_up_out);
+  d_act.reset();
+  auto d_h2 = project_backward(
+      d_gate_up, layer.gate_up,
+      with_input(saved.gate_up, normed(saved.post_norm, layer.post_attention_layernorm)), need_h2);
+  d_gate_up.reset();
   if (!need_h2) return {};
-  const auto d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm) + dy;
+  auto d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm).add_(dy);
+  d_h2.reset();
   if (!need_x2) return {};
   const auto d_mixed = project_backward(d_x2, layer.o, saved.o, need_qkv);
   if (!need_qkv) return {};
@@ -106,10 +128,12 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
     heads.q.copy_(norm_backward(heads.q.contiguous(), layer.q_norm, saved.q_norm));
     heads.k.copy_(norm_backward(heads.k.contiguous(), layer.k_norm, saved.k_norm));
   }
-  const auto d_h = project_backward(d_qkv, layer.qkv, saved.qkv, need_h);
+  const auto d_h =
+      project_backward(d_qkv, layer.qkv,
+                       with_input(saved.qkv, normed(saved.input_norm, layer.input_layernorm)), need_h);
   if (!need_h) return {};
-  const auto d_norm = norm_backward(d_h, layer.input_layernorm, saved.input_norm);
-  return need_dx ? d_norm + d_x2 : at::Tensor();
+  auto d_norm = norm_backward(d_h, layer.input_layernorm, saved.input_norm);
+  return need_dx ? d_norm.add_(d_x2) : at::Tensor();
 }
 
 }  // namespace decant
