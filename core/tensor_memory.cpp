@@ -134,8 +134,8 @@ class Arena final : public c10::Allocator {
     TORCH_CHECK(missing <= static_cast<size_t>(limit_ - top_), "not enough memory for a tensor of ", size,
                 " bytes");
     if (top_ + missing > open_) {
-      const size_t more =
-          std::min(up(static_cast<size_t>(top_ + missing - open_), kGrowth), static_cast<size_t>(limit_ - open_));
+      const size_t more = std::min(up(static_cast<size_t>(top_ + missing - open_), kGrowth),
+                                   static_cast<size_t>(limit_ - open_));
       TORCH_CHECK(mprotect(open_, more, PROT_READ | PROT_WRITE) == 0, "not enough memory for a tensor of ",
                   size, " bytes");
       open_ += more;

@@ -1,8 +1,8 @@
 // Where large CPU tensors live: one arena of the process, in place of malloc. A training step asks for the
-// same hundreds of megabytes again and again; malloc gives each large block back to the system, which hands it
-// out again as fresh pages that must be zeroed one fault at a time. The arena keeps what it got: the first step
-// faults, later steps do not. Best fit over one reserved range of addresses, free neighbours joined (the idea
-// of PyTorch's CUDA caching allocator), huge pages where the system has them.
+// same hundreds of megabytes again and again; malloc gives each large block back to the system, which hands
+// it out again as fresh pages that must be zeroed one fault at a time. The arena keeps what it got: the first
+// step faults, later steps do not. Best fit over one reserved range of addresses, free neighbours joined (the
+// idea of PyTorch's CUDA caching allocator), huge pages where the system has them.
 //
 // Tensors below kArenaBytes stay with malloc. Where an address sanitizer runs, or no range can be reserved
 // (RLIMIT_AS), everything does.
@@ -15,8 +15,8 @@ namespace decant {
 constexpr int64_t kArenaBytes = int64_t{64} << 10;
 
 // From here on ATen allocates in the arena; tensors that exist are untouched. Call it once, at the program's
-// start. Returns whether there is an arena. A tensor that does not fit into memory is ATen's error "not enough
-// memory".
+// start. Returns whether there is an arena. A tensor that does not fit into memory is ATen's error "not
+// enough memory".
 bool use_tensor_arena();
 
 struct TensorMemory {

@@ -26,8 +26,8 @@ at::Tensor norm_backward(const at::Tensor& dy, Parameter& norm, const RmsNormSav
   return rms_norm_backward(dy, norm.value, saved, norm.trainable ? norm.grad : none);
 }
 
-// What a norm or swiglu made is a third of all that a layer would keep, and cheap to make again: backward does,
-// with the same bits.
+// What a norm or swiglu made is a third of all that a layer would keep, and cheap to make again: backward
+// does, with the same bits.
 void forget_input(at::Tensor& x, ProjectionSaved* saved) {
   x.reset();
   if (saved != nullptr) saved->x.reset();
@@ -128,9 +128,8 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
     heads.q.copy_(norm_backward(heads.q.contiguous(), layer.q_norm, saved.q_norm));
     heads.k.copy_(norm_backward(heads.k.contiguous(), layer.k_norm, saved.k_norm));
   }
-  const auto d_h =
-      project_backward(d_qkv, layer.qkv,
-                       with_input(saved.qkv, normed(saved.input_norm, layer.input_layernorm)), need_h);
+  const auto d_h = project_backward(
+      d_qkv, layer.qkv, with_input(saved.qkv, normed(saved.input_norm, layer.input_layernorm)), need_h);
   if (!need_h) return {};
   auto d_norm = norm_backward(d_h, layer.input_layernorm, saved.input_norm);
   return need_dx ? d_norm.add_(d_x2) : at::Tensor();

@@ -64,8 +64,8 @@ void clear_gradients(const std::vector<Parameter*>& parameters);
 const RopeTable& rope_for(const Decoder& model, int64_t positions);
 
 // What forward keeps for backward; the inputs of qkv, gate_up and down, outputs of a norm or swiglu, are made
-// again there and not kept (their `x` is undefined). With `checkpoint`, only each layer's input [T, D] is kept and backward
-// runs the layer again.
+// again there and not kept (their `x` is undefined). With `checkpoint`, only each layer's input [T, D] is
+// kept and backward runs the layer again.
 struct LayerSaved {
   at::Tensor input;  // [T, D]
   RmsNormSaved input_norm, post_norm, q_norm, k_norm;

@@ -172,8 +172,7 @@ Decoder make_decoder(const ModelConfig& config, Dtype dtype, const TensorSource&
     check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
           c10::toString(given.scalar_type()));
     const auto value = given.to(to_torch(dtype)).contiguous();
-    check(all_finite(value), name,
-          ": holds values that are not finite (NaN or infinity)",
+    check(all_finite(value), name, ": holds values that are not finite (NaN or infinity)",
           given.scalar_type() == value.scalar_type() ? "" : concat(" in ", dtype_name(dtype)));
     return value;
   });
