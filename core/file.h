@@ -23,6 +23,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   std::string_view bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
+  // Takes the whole pages of `part` (of bytes()) out of this process's memory; they come back when read
+  // again.
+  void let_go(std::string_view part) const;
 
  private:
   std::filesystem::path path_;

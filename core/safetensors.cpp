@@ -181,14 +181,6 @@ std::string_view SafetensorsFile::bytes(const TensorEntry& entry) const {
   return buffer_.substr(entry.begin, entry.end - entry.begin);
 }
 
-void SafetensorsFile::forget(const TensorEntry& entry) const {
-  const auto part = bytes(entry);
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page,
-             end = (reinterpret_cast<uintptr_t>(part.data()) + part.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
 void write_safetensors_file(const std::filesystem::path& path, std::vector<TensorEntry> entries,
                             const std::map<std::string, std::string>& metadata, const TensorWriter& fill) {
   std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {

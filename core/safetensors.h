@@ -33,8 +33,7 @@ class SafetensorsFile {
   const TensorEntry* find(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   std::string_view bytes(const TensorEntry& entry) const;  // valid while this lives
-  // The entry's pages need not stay in this process's memory; they are read again when touched.
-  void forget(const TensorEntry& entry) const;
+  void let_go(std::string_view bytes) const { file_.let_go(bytes); }
   const std::filesystem::path& path() const { return file_.path(); }
 
  private:

@@ -193,6 +193,7 @@ at::Tensor TensorFile::load(const std::string& name) const {
     check(valid, file.path().string(), ": '", name, "' is BOOL and holds bytes other than 0 and 1");
   }
   if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  file.let_go(bytes);  // else a model that loads is in memory twice
   return tensor;
 }
 
@@ -207,8 +208,6 @@ at::Tensor TensorFile::map(const std::string& name) const {
   return at::from_blob(
       const_cast<char*>(bytes.data()), found.shape, [file](void*) {}, at::TensorOptions().dtype(type));
 }
-
-void TensorFile::forget(const std::string& name) const { files_[where_.at(name).first]->forget(entry(name)); }
 
 const std::map<std::string, std::string>& TensorFile::metadata() const { return files_[0]->metadata(); }
 

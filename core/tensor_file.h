@@ -30,8 +30,6 @@ class TensorFile {
   at::Tensor load(const std::string& name) const;
   // As load, but the tensor is the mapped file itself where the file is aligned for it: not to be written to.
   at::Tensor map(const std::string& name) const;
-  // The tensor's pages need not stay in memory: for what was loaded and is not needed again.
-  void forget(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const;  // of the first file
   std::vector<std::filesystem::path> files() const;
 

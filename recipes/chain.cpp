@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/tensor_memory.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/open_model.h"
@@ -74,6 +75,7 @@ void Chain::finish(const StepKey& key, Json figures) {
 
 void Chain::close(const StepKey& key, const Json& manifest, bool ran) {
   worked = worked || ran;
+  release_tensor_memory();  // the next step's tensors have other sizes
   log_info(key.step, ran ? ": done" : ": nothing to do");
   figures[key.step] = manifest["figures"];
   remove_checkpoints(run.step_path(key.step));

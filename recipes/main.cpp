@@ -11,6 +11,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "core/tensor_memory.h"
 #include "recipes/verbs.h"
 
 namespace decant {
@@ -118,5 +119,6 @@ int guarded_main(int argc, char** argv) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), told once and plainly
   std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
+  decant::use_tensor_arena();
   return decant::guarded_main(argc, argv);
 }

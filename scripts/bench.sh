@@ -3,8 +3,9 @@
 #
 #   scripts/bench.sh         training and tokenizing on the demo model, against transformers + peft and Hugging Face tokenizers
 #   scripts/bench.sh data    the data pipeline, section by section
+#   scripts/bench.sh train   training steps, section by section: lora full qwen documents threads
 #
-# ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data`.
+# ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data` or `train`.
 # DECANT_BENCH_MB (default 500) is the size of the corpus of the sections corpus and months.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,13 +28,23 @@ work=build/bench rounds=${ROUNDS:-5}
 mkdir -p "$work"
 cmake_target() { cmake --preset release >/dev/null && cmake --build --preset release --target "$@" >/dev/null; }
 
+model=$work/SmolLM2-135M-Instruct
+demo_model() {
+  [ -f "$model/config.json" ] || build/release/decant import models/SmolLM2-135M-Instruct.Q4_1.gguf "$model" >/dev/null
+}
+
 case ${1:-model} in
   model)
     scripts/setup.sh --tests
     cmake_target decant lora_bench tokenizer_bench
-    model=$work/SmolLM2-135M-Instruct
-    [ -f "$model/config.json" ] || build/release/decant import models/SmolLM2-135M-Instruct.Q4_1.gguf "$model" >/dev/null
+    demo_model
     "$deps/peers/bin/python" tests/bench/peers/compare.py "$model" build/release/bench "$work" recipes/quickstart/corpus "$rounds"
+    ;;
+  train)
+    scripts/setup.sh --tests
+    cmake_target decant lora_bench
+    demo_model
+    "$deps/peers/bin/python" tests/bench/peers/train.py "$model" build/release/bench "$work" recipes/quickstart/corpus "$rounds"
     ;;
   data)
     scripts/setup.sh --tests
@@ -54,7 +65,7 @@ case ${1:-model} in
     done
     ;;
   *)
-    echo "usage: scripts/bench.sh [data]" >&2
+    echo "usage: scripts/bench.sh [data|train]" >&2
     exit 2
     ;;
 esac

@@ -22,6 +22,19 @@ at::Tensor norm_backward(const at::Tensor& dy, Parameter& norm, const RmsNormSav
   return rms_norm_backward(dy, norm.value, saved, norm.trainable ? norm.grad : none);
 }
 
+// What a norm or swiglu made is a third of all that a layer would keep, and cheap to make again: backward
+// does, with the same bits. (Not where families differ: gemma2's norms and GeGLU, experts, latent attention.)
+void forget_input(at::Tensor& x, ProjectionSaved* saved) {
+  x.reset();
+  if (saved != nullptr) saved->x.reset();
+}
+template <class Make>
+ProjectionSaved with_input(const ProjectionSaved& saved, const Make& make) {
+  ProjectionSaved whole = saved;
+  if (!whole.x.defined()) whole.x = make();
+  return whole;
+}
+
 struct Heads {
   at::Tensor q, k, v;  // views of [T, (H + 2G) K] as [T, H, K] and [T, G, K]
 };
@@ -64,7 +77,7 @@ at::Tensor sandwich_forward(const ModelConfig& config, const DecoderLayer& layer
 }
 
 // From the normed input to what o_proj reads: [T, H K].
-at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& h,
+at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& layer, at::Tensor h,
                              const at::Tensor& positions, const RopeTable& rope, Panel panel,
                              const Attend& attend, LayerSaved* saved) {
   if (layer.latent) {
@@ -73,7 +86,9 @@ at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& laye
     return attend(heads.q, heads.k, heads.v).narrow(2, 0, config.latent->v_head_dim).reshape({h.size(0), -1});
   }
   const double eps = config.rms_norm_eps;
+  const double eps = config.rms_norm_eps;
   auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
+  if (config.family != Family::kGemma2) forget_input(h, saved != nullptr ? &saved->qkv : nullptr);
   if (config.qk_norm) {
     heads.q =
         rms_norm(heads.q.contiguous(), layer.q_norm.value, eps, saved != nullptr ? &saved->q_norm : nullptr);
@@ -83,7 +98,7 @@ at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& laye
   auto q = turning(config, heads.q), k = turning(config, heads.k);
   rope_(q, positions, rope);
   rope_(k, positions, rope);
-  return attend(heads.q, heads.k, heads.v).view({h.size(0), -1});
+  return attend(heads.q, heads.k, heads.v).view({positions.size(0), -1});
 }
 
 // d_mixed [T, H K]. Returns dh when `need_h`, else undefined.
@@ -121,7 +136,10 @@ at::Tensor heads_backward(const ModelConfig& config, DecoderLayer& layer, const 
     heads.q.copy_(norm_backward(heads.q.contiguous(), layer.q_norm, saved.q_norm));
     heads.k.copy_(norm_backward(heads.k.contiguous(), layer.k_norm, saved.k_norm));
   }
-  return project_backward(d_qkv, layer.qkv, saved.qkv, need_h);
+  const auto normed = [&] {
+    return rms_norm(saved.input_norm.x, layer.input_layernorm.value, config.rms_norm_eps, nullptr);
+  };
+  return project_backward(d_qkv, layer.qkv, with_input(saved.qkv, normed), need_h);
 }
 
 // Returns dh2 when `need_h2`, else undefined.
@@ -129,11 +147,16 @@ at::Tensor feed_forward_backward(const ModelConfig& config, DecoderLayer& layer,
                                  const at::Tensor& dy, bool need_h2) {
   if (layer.experts) return mixture_backward(*config.experts, *layer.experts, saved.mixture, dy, need_h2);
   const bool need_gate_up = need_h2 || trains(layer.gate_up);
-  const auto d_act = project_backward(dy, layer.down, saved.down, need_gate_up);
+  auto d_act = project_backward(
+      dy, layer.down, with_input(saved.down, [&] { return swiglu(saved.gate_up_out); }), need_gate_up);
   if (!need_gate_up) return {};
   const auto d_gate_up = config.family == Family::kGemma2 ? geglu_backward(d_act, saved.gate_up_out)
                                                           : swiglu_backward(d_act, saved.gate_up_out);
-  return project_backward(d_gate_up, layer.gate_up, saved.gate_up, need_h2);
+  d_act.reset();
+  const auto normed = [&] {
+    return rms_norm(saved.post_norm.x, layer.post_attention_layernorm.value, config.rms_norm_eps, nullptr);
+  };
+  return project_backward(d_gate_up, layer.gate_up, with_input(saved.gate_up, normed), need_h2);
 }
 
 }  // namespace
@@ -143,22 +166,27 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
                          const Attend& attend, LayerSaved* saved) {
   const double eps = config.rms_norm_eps;
   if (saved != nullptr) saved->input = x;
-  const auto h =
-      family_norm(config, x, layer.input_layernorm, saved != nullptr ? &saved->input_norm : nullptr);
-  const auto mixed = attention_forward(config, layer, h, positions, rope, panel, attend, saved);
-  const auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
+  auto h = family_norm(config, x, layer.input_layernorm, saved != nullptr ? &saved->input_norm : nullptr);
+  auto mixed = attention_forward(config, layer, std::move(h), positions, rope, panel, attend, saved);
+  auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
+  mixed.reset();
 
   if (config.family == Family::kGemma2) return sandwich_forward(config, layer, x, o, panel, saved);
   at::Tensor x2;
-  const auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
-                               saved != nullptr ? &saved->post_norm : nullptr);
+  auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
+                         saved != nullptr ? &saved->post_norm : nullptr);
+  o.reset();
   if (layer.experts)
     return x2 + mixture_forward(*config.experts, *layer.experts, h2, panel,
                                 saved != nullptr ? &saved->mixture : nullptr);
-  const auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  forget_input(h2, saved != nullptr ? &saved->gate_up : nullptr);
+  auto act = swiglu(gate_up);
   if (saved != nullptr) saved->gate_up_out = gate_up;
-  const auto down = project(swiglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
-  return x2 + down;
+  gate_up.reset();
+  auto down = project(act, layer.down, saved != nullptr ? &saved->down : nullptr, panel);
+  forget_input(act, saved != nullptr ? &saved->down : nullptr);
+  return down.add_(x2);
 }
 
 at::Tensor attend_rows(const ModelConfig& config, const at::Tensor& q, const at::Tensor& k,
@@ -226,7 +254,7 @@ at::Tensor block_backward(const ModelConfig& config, DecoderLayer& layer, const 
   } else {
     const auto d_h2 = feed_forward_backward(config, layer, saved, dy, need_h2);
     if (!need_h2) return {};
-    d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm) + dy;
+    d_x2 = norm_backward(d_h2, layer.post_attention_layernorm, saved.post_norm).add_(dy);
     d_o = d_x2;
   }
   if (!need_x2) return {};

@@ -88,8 +88,9 @@ int64_t check_batch(const Decoder& model, const Batch& batch);
 const RopeTable& rope_for(const Decoder& model, int64_t positions);
 int64_t long_rope_offset(const Decoder& model, int64_t length);
 
-// What forward keeps for backward. With `checkpoint`, only each layer's input [T, D] is kept and backward
-// runs the layer again.
+// What forward keeps for backward; the inputs of qkv, gate_up and down, outputs of a norm or swiglu, are made
+// again there and not kept (their `x` is undefined). With `checkpoint`, only each layer's input [T, D] is
+// kept and backward runs the layer again.
 struct LayerSaved {
   at::Tensor input;  // [T, D]
   RmsNormSaved input_norm, post_norm, q_norm, k_norm;

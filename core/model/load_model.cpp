@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -266,6 +267,13 @@ void check_shape(const std::string& name, at::IntArrayRef expected, at::IntArray
 
 const char* dtype_name(Dtype dtype) { return dtype == Dtype::kBf16 ? "bfloat16" : "float32"; }
 
+// One pass without temporaries (at::isfinite makes four): a NaN is the least and the most.
+bool all_finite(const at::Tensor& x) {
+  if (x.numel() == 0) return true;
+  const auto [least, most] = at::aminmax(x);
+  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
+}
+
 Parameter clone(const Parameter& parameter) {
   return {parameter.name, parameter.value.clone(at::MemoryFormat::Contiguous), {}, false};
 }
@@ -290,7 +298,7 @@ at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::In
   check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",
         c10::toString(given.scalar_type()));
   const auto value = given.to(role == Role::kCounter ? at::kFloat : to_torch(dtype)).contiguous();
-  check(at::isfinite(value).all().item<bool>(), name, ": holds values that are not finite (NaN or infinity)",
+  check(all_finite(value), name, ": holds values that are not finite (NaN or infinity)",
         given.scalar_type() == value.scalar_type() ? "" : concat(" in ", dtype_name(dtype)));
   return value;
 }
@@ -365,15 +373,12 @@ Decoder load_model(const std::filesystem::path& folder, Dtype dtype, const LoadQ
     const bool stored = stored_quantization(config.source, where) != Quantization::kNone;
     const bool cached = !stored && kind != Quantization::kNone && !quantized.cache.empty() &&
                         std::filesystem::exists(quantized.cache);
-    // The tensor is not needed again: with a large model the pages of what was read would fill the memory.
     const TensorSource source = [&](const std::string& name) {
       if (is_fp8(file.entry(name))) {
         check(rows > 0, name, ": the weight is fp8, but config.json has no 'quantization_config'");
         return load_fp8(file, name, rows, columns);
       }
-      auto tensor = file.load(name);
-      file.forget(name);
-      return tensor;
+      return file.load(name);
     };
     Get get = get_from(source, dtype, kind);
     if (cached || stored) {

@@ -2,59 +2,22 @@
 
 usage: compare.py MODEL_FOLDER BUILD_FOLDER WORK_FOLDER CORPUS_FOLDER ROUNDS
 """
-import glob
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
+
+from rounds import compare, run, spread, texts
 
 model, build, work, corpus, rounds = sys.argv[1:5] + [int(sys.argv[5])]
 here = os.path.dirname(os.path.abspath(__file__))
 steps = 3
 os.makedirs(work, exist_ok=True)
 
-
-def texts(language):
-    """Message texts of the demo corpus, English (ASCII) or Chinese."""
-    found = []
-    for path in sorted(glob.glob(os.path.join(corpus, "*.jsonl"))):
-        for line in open(path, "rb"):
-            try:
-                for message in json.loads(line.decode())["messages"]:
-                    text = message["content"].replace("\n", " ").strip()
-                    if text and text.isascii() == (language == "en"):
-                        found.append(text)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # the corpus holds broken records on purpose
-    return found
-
-
-def run(command):
-    """The JSON line that a pinned process prints; its start time is the last argument where STARTED stands."""
-    command = [str(time.time()) if c == "STARTED" else c for c in command]
-    env = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    done = subprocess.run(["taskset", "-c", "0"] + command, env=env, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def spread(values):
-    return f"{statistics.median(values):.4g} ({min(values):.4g}-{max(values):.4g})"
-
-
-def compare(title, unit, sides, value, higher_is_better=True):
-    ratios = [value(a) / value(b) if higher_is_better else value(b) / value(a) for a, b in sides]
-    ours, theirs = [value(a) for a, _ in sides], [value(b) for _, b in sides]
-    print(f"| {title} | {unit} | {spread(ours)} | {spread(theirs)} | {statistics.median(ratios):.2f}x |", flush=True)
-
-
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
-stream = [i for text in texts("en") for i in tokenizer.encode(text, add_special_tokens=False).ids]
+stream = [i for text in texts(corpus, "en") for i in tokenizer.encode(text, add_special_tokens=False).ids]
 need = steps * 4 * 512
 stream = (stream * (need // len(stream) + 1))[:need]
 ids = os.path.join(work, "ids.json")
@@ -77,7 +40,7 @@ compare("LoRA step bf16, 4x512, against transformers + peft", "tokens/s", lora,
 compare("the same, peak memory", "MiB", lora, lambda r: r["peak_mib"], higher_is_better=False)
 compare("process start to the end of the first step", "s", lora, lambda r: r["first_step_seconds"], higher_is_better=False)
 for language, name in (("en", "English"), ("zh", "Chinese")):
-    lines = texts(language)
+    lines = texts(corpus, language)
     path = os.path.join(work, language + ".jsonl")
     repeat = max(1, 4_000_000 // sum(len(t.encode()) for t in lines))
     open(path, "w", encoding="utf-8").writelines(json.dumps(t) + "\n" for t in lines)

@@ -1,23 +1,34 @@
-"""transformers + peft on the same LoRA steps as ../lora_bench.cpp, in their fastest configuration: everything bf16, no autocast.
+"""transformers + peft on the same steps as ../lora_bench.cpp, in their fastest configuration.
 
-usage: lora_peft.py MODEL IDS.json STEPS THREADS STARTED
+usage: lora_peft.py MODEL IDS.json STEPS THREADS STARTED [full] [checkpoint]
+
+LoRA: everything bf16, no autocast. full: all weights, fp32 masters under bf16 autocast. checkpoint: activations are made again.
 """
+import contextlib
 import json
 import sys
 import time
 
 model_folder, ids_file, steps, threads, started = sys.argv[1:6]
+full, checkpoint = "full" in sys.argv[6:], "checkpoint" in sys.argv[6:]
 import torch
 
 torch.set_num_threads(int(threads))
 torch.manual_seed(0)
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
-targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-config = LoraConfig(r=16, lora_alpha=16, use_rslora=True, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
-model = get_peft_model(model, config, autocast_adapter_dtype=False)
+dtype = torch.float32 if full else torch.bfloat16
+model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=dtype, attn_implementation="sdpa")
+if not full:
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = LoraConfig(r=16, lora_alpha=16, use_rslora=True, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+    model = get_peft_model(model, config, autocast_adapter_dtype=False)
+if checkpoint:
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+precision = torch.autocast("cpu", dtype=torch.bfloat16) if full else contextlib.nullcontext()
 model.config.use_cache = False
 model.train()
 parameters = [p for p in model.parameters() if p.requires_grad]
@@ -28,7 +39,8 @@ for step in range(int(steps)):
     begin = time.time()
     x = torch.tensor(rows[step])
     tokens = x.numel()
-    loss = model(input_ids=x, labels=x).loss
+    with precision:
+        loss = model(input_ids=x, labels=x).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
