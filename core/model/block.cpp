@@ -86,7 +86,6 @@ at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& laye
     return attend(heads.q, heads.k, heads.v).narrow(2, 0, config.latent->v_head_dim).reshape({h.size(0), -1});
   }
   const double eps = config.rms_norm_eps;
-  const double eps = config.rms_norm_eps;
   auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
   if (config.family != Family::kGemma2) forget_input(h, saved != nullptr ? &saved->qkv : nullptr);
   if (config.qk_norm) {
