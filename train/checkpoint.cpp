@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 
 // The step of "step-0000000012"; absent for any other name.
 std::optional<int64_t> step_of(const std::string& name) {
@@ -43,6 +43,14 @@ std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& folde
     if (const auto step = step_of(entry.path().filename().string())) found.emplace_back(*step, entry.path());
   std::sort(found.begin(), found.end());
   return found;
+}
+
+// `name` points at `target` (a sibling) from one moment to the next.
+void point(const fs::path& name, const fs::path& target) {
+  const fs::path temporary = fs::path(name) += ".tmp";
+  fs::remove(temporary);
+  fs::create_symlink(target.filename(), temporary);
+  fs::rename(temporary, name);
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -79,6 +87,10 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
           "' must be a whole number that is not negative");
     return value.get<int64_t>();
   };
+  const auto flag = [&](const char* key) {
+    check(member(key).is_boolean(), file.string(), ": '", key, "' must be true or false");
+    return json[key].get<bool>();
+  };
   const auto text = [&](const char* key) {
     check(member(key).is_string(), file.string(), ": '", key, "' must be a text");
     return json[key].get<std::string>();
@@ -92,7 +104,17 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
         " to start anew");
   CheckpointState state;
   state.step = number("step");
+  state.updates = number("updates");
   state.tokens = number("tokens");
+  check(member("left_out").is_array(), file.string(), ": 'left_out' must be a list of steps");
+  for (const auto& step : json["left_out"]) {
+    check(step.is_number_integer() && (state.left_out.empty() || step.get<int64_t>() > state.left_out.back()),
+          file.string(), ": 'left_out' must be rising steps");
+    state.left_out.push_back(step.get<int64_t>());
+  }
+  state.guard = member("guard");
+  state.probe = member("probe");
+  state.ended_early = flag("ended_early");
   state.first_loss = loss("first_loss");
   state.last_loss = loss("last_loss");
   state.metrics_bytes = static_cast<uint64_t>(number("metrics_bytes"));
@@ -103,32 +125,71 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
   return state;
 }
 
-void save_checkpoint(const fs::path& folder, const CheckpointState& state, const Optimizer& optimizer) {
+std::optional<fs::path> checkpoint_of_step(const fs::path& folder, int64_t step) {
+  const fs::path path = folder / "checkpoint" / name_of(step);
+  return fs::is_directory(path) ? std::optional(path) : std::nullopt;
+}
+
+void save_checkpoint(const fs::path& folder, const CheckpointState& state, const NamedTensors& optimizer,
+                     int64_t keep, int64_t best_step) {
   fs::create_directories(folder / "checkpoint");
   Json json;
   json["version"] = kVersion;
   json["step"] = state.step;
+  json["updates"] = state.updates;
   json["tokens"] = state.tokens;
   json["first_loss"] = state.first_loss;
   json["last_loss"] = state.last_loss;
   json["metrics_bytes"] = state.metrics_bytes;
   json["event_bytes"] = state.event_bytes;
+  json["left_out"] = state.left_out;
+  json["guard"] = state.guard;
+  json["probe"] = state.probe;
+  json["ended_early"] = state.ended_early;
   json["config"] = state.config;
   json["machine"] = state.machine;
   json["parameters"] = state.parameters;
   const auto before = list_checkpoints(folder);
   const fs::path target = folder / "checkpoint" / name_of(state.step);
   write_folder(target, [&](const fs::path& temporary) {
-    write_tensors(temporary / "optimizer.safetensors", optimizer.state());
+    write_tensors(temporary / "optimizer.safetensors", optimizer);
     write_json(temporary / "state.json", json);
   });
+  point(folder / "checkpoint" / "latest", target);
+  if (best_step > 0 && checkpoint_of_step(folder, best_step))
+    point(folder / "checkpoint" / "best", name_of(best_step));
+  // Those that a rewind left behind it are of steps that are done anew, so they go too.
+  std::vector<fs::path> leave;
+  int64_t kept = 1;
+  for (auto one = before.rbegin(); one != before.rend(); ++one) {
+    if (one->first == state.step || one->first == best_step) continue;
+    if (one->first < state.step && kept < keep)
+      ++kept;
+    else
+      leave.push_back(one->second);
+  }
   // Renamed before it is removed: a half-removed checkpoint must not look like a whole one.
-  for (const auto& [step, path] : before) {
-    if (path == target) continue;
+  for (const auto& path : leave) {
     const fs::path leaving = fs::path(path) += ".tmp";
     fs::rename(path, leaving);
     fs::remove_all(leaving);
   }
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (writing_.valid()) writing_.wait();
+}
+
+void CheckpointWriter::write(const fs::path& folder, const CheckpointState& state, NamedTensors optimizer,
+                             int64_t keep, int64_t best_step) {
+  wait();
+  writing_ = std::async(std::launch::async, [=, tensors = std::move(optimizer)] {
+    save_checkpoint(folder, state, tensors, keep, best_step);
+  });
+}
+
+void CheckpointWriter::wait() {
+  if (writing_.valid()) writing_.get();
 }
 
 void check_same_training(const CheckpointState& saved, const CheckpointState& now, const fs::path& where) {
@@ -155,10 +216,11 @@ void check_same_training(const CheckpointState& saved, const CheckpointState& no
            now.parameters.substr(0, 12));
 }
 
-uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average) {
+uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average, int64_t count) {
   uint64_t elements = 0;
   for (const Parameter* p : parameters) elements += static_cast<uint64_t>(p->value.numel());
-  return elements * (average ? 16 : 12) + (uint64_t{1} << 20) + 512 * parameters.size();
+  return static_cast<uint64_t>(count) *
+         (elements * (average ? 16 : 12) + (uint64_t{1} << 20) + 512 * parameters.size());
 }
 
 }  // namespace decant

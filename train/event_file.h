@@ -24,6 +24,7 @@ class EventFile {
   EventFile(const std::filesystem::path& path, uint64_t keep_bytes);
   // One event with the given (tag, value) pairs; wall_time in seconds since 1970.
   void scalars(int64_t step, double wall_time, const std::vector<std::pair<std::string, double>>& values);
+  void cut(uint64_t keep_bytes) { file_.cut(keep_bytes); }
   void sync() { file_.sync(); }
   uint64_t bytes() const { return file_.bytes(); }
 

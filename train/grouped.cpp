@@ -44,7 +44,10 @@ class Group {
     while (fill_slots()) {
       pass();
       progress.update(done_, note());
-      if (const int number = StopSignal::caught(); number != 0) stop(number);
+      if (const int number = StopSignal::caught(); number != 0) stop(number == SIGINT ? "SIGINT" : "SIGTERM");
+      if (std::any_of(slots_.begin(), slots_.end(),
+                      [](const auto& one) { return one && one->run->time_is_up(); }))
+        stop("most_minutes");
     }
     return std::move(outcomes_);
   }
@@ -93,7 +96,9 @@ class Group {
       for (const Parameter* p : parameters)
         check(std::find(base.begin(), base.end(), p) == base.end(), m.name, ": '", p->name,
               "' is a weight of the base, which trainings in a group share; train it alone");
-      active->run = std::make_unique<TrainingRun>(m.name, parameters, m.batches(), m.config, m.folder);
+      Probe probe;
+      if (m.probe) probe = [&m, slot] { return m.probe(static_cast<int64_t>(slot)); };
+      active->run = std::make_unique<TrainingRun>(m.name, parameters, m.batches(), m.config, m.folder, probe);
       slots_[slot] = std::move(active);
       go_on(slot);
     });
@@ -102,8 +107,7 @@ class Group {
   // Takes the next step's data, or leaves after the last step.
   void go_on(size_t slot) {
     TrainingRun& run = *slots_[slot]->run;
-    if (run.finished()) return finish(slot);
-    run.begin_step();
+    if (!run.begin_step()) return finish(slot);
     // Here and not in the pass, where an Error would be everybody's.
     for (const Batch& batch : run.micro_batches()) rope_for(*base_.model, check_batch(*base_.model, batch));
   }
@@ -173,13 +177,17 @@ class Group {
     std::vector<size_t> well;
     for (size_t i = 0; i < chosen.size(); ++i) {
       auto rows = d_hidden.slice(0, segments[i].begin, segments[i].end);
-      const size_t member = slots_[chosen[i]]->member;
-      if (guarded(chosen[i], member, [&] { slots_[chosen[i]]->run->add(*base_.model, results[i]); })) {
+      Active& active = *slots_[chosen[i]];
+      bool finite = false;
+      const bool stays =
+          guarded(chosen[i], active.member, [&] { finite = active.run->add(*base_.model, results[i]); });
+      if (finite)
         rows.copy_(results[i].loss.d_hidden);
-        well.push_back(chosen[i]);
-      } else {
+      else
         rows.zero_();
-      }
+      if (!stays) continue;
+      well.push_back(chosen[i]);
+      if (!finite) active.next = active.run->micro_batches().size();  // the rest of the step is lost anyway
     }
     if (well.empty()) return;
     backward(*base_.model, joined, saved, d_hidden);
@@ -203,15 +211,14 @@ class Group {
     return text;
   }
 
-  [[noreturn]] void stop(int number) {
+  [[noreturn]] void stop(const char* by) {
     size_t left = waiting_.size();
     for (const auto& active : slots_)
       if (active) {
         active->run->save();
         ++left;
       }
-    fail_try_again("train: stopped by ", number == SIGINT ? "SIGINT" : "SIGTERM", " with ", left, " of ",
-                   members_.size(),
+    fail_try_again("train: stopped by ", by, " with ", left, " of ", members_.size(),
                    " trainings unfinished; those that had begun are saved, the same command ",
                    "goes on from there");
   }

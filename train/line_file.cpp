@@ -39,6 +39,10 @@ LineFile::LineFile(const std::filesystem::path& path, uint64_t keep_bytes) : pat
     fail(path_.string(), ": has ", found, " bytes, the checkpoint recorded ", keep_bytes,
          "; the file was changed by hand: put it back, or remove the folder to start anew");
   }
+  cut(keep_bytes);
+}
+
+void LineFile::cut(uint64_t keep_bytes) {
   if (::ftruncate(descriptor_, static_cast<off_t>(keep_bytes)) != 0) fail_on(path_, "cut back");
   bytes_ = keep_bytes;
 }

@@ -17,6 +17,7 @@ class LineFile {
   LineFile(const LineFile&) = delete;
   LineFile& operator=(const LineFile&) = delete;
   void append(std::string_view bytes);  // one write(2); no space is an Error with exit status 75
+  void cut(uint64_t keep_bytes);        // back to what it was then
   void sync();
   uint64_t bytes() const { return bytes_; }
 

@@ -20,6 +20,13 @@ void TrainConfig::validate(const Place& place) const {
   check(std::isfinite(noise_alpha) && noise_alpha >= 0, place("noise_alpha"),
         ": must not be negative, found ", noise_alpha);
   check(checkpoint_every >= 0, place("checkpoint_every"), ": must not be negative, found ", checkpoint_every);
+  check(keep_checkpoints >= 1, place("keep_checkpoints"), ": must be at least 1, found ", keep_checkpoints);
+  check(std::isfinite(most_minutes) && most_minutes >= 0, place("most_minutes"),
+        ": must not be negative, found ", most_minutes);
+  check(guard.not_finite != GuardAction::kRewind || checkpoint_every > 0, place("guard"),
+        ": 'not_finite' is rewind, which needs checkpoints, but 'checkpoint_every' is 0");
+  check(guard.spike != GuardAction::kRewind || checkpoint_every > 0, place("guard"),
+        ": 'spike' is rewind, which needs checkpoints, but 'checkpoint_every' is 0");
   check(log_every >= 1, place("log_every"), ": must be at least 1, found ", log_every);
   check(!schedule.warmup_steps || steps == 0 || *schedule.warmup_steps <= steps, place("schedule"),
         ": 'warmup_steps' is ", schedule.warmup_steps.value_or(0), ", more than the ", steps, " steps");

@@ -11,28 +11,31 @@ namespace decant {
 namespace fs = std::filesystem;
 
 TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, const StepBatches& batches,
-                  const Objective& objective, const TrainConfig& config, const fs::path& folder) {
-  TrainingRun run("train", parameters, batches, config, folder);
+                  const Objective& objective, const TrainConfig& config, const fs::path& folder,
+                  const Probe& probe) {
+  TrainingRun run("train", parameters, batches, config, folder, probe);
   const StopSignal stop_signal;
   Progress progress("train", run.total(), "steps");
-  while (!run.finished()) {
-    run.begin_step();
+  while (run.begin_step()) {
     for (const Batch& batch : run.micro_batches()) {
       Saved saved;
       saved.checkpoint = config.checkpoint_activations;
       const at::Tensor hidden = forward(model, batch, &saved);
       const ObjectiveResult result = objective(model, batch, hidden, run.scale(), true);
-      run.add(model, result);
+      if (!run.add(model, result)) break;
       backward(model, batch, saved, result.loss.d_hidden);
     }
     run.end_step(model);
     progress.update(run.step(), concat("loss ", run.last_loss()));
-    if (const int number = StopSignal::caught(); number != 0 && !run.finished()) {
-      run.save();
-      fail_try_again("train: stopped by ", number == SIGINT ? "SIGINT" : "SIGTERM", " after step ",
-                     run.step(), " of ", run.total(), "; saved in ", (folder / "checkpoint").string(),
-                     ", the same command goes on from there");
-    }
+    const int number = StopSignal::caught();
+    if (run.finished() || (number == 0 && !run.time_is_up())) continue;
+    run.save();
+    fail_try_again("train: stopped by ",
+                   number == 0        ? "most_minutes"
+                   : number == SIGINT ? "SIGINT"
+                                      : "SIGTERM",
+                   " after step ", run.step(), " of ", run.total(), "; saved in ",
+                   (folder / "checkpoint").string(), ", the same command goes on from there");
   }
   return run.result();
 }

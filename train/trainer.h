@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,10 @@
 #include "core/kernels/head_cross_entropy.h"
 #include "core/model/decoder.h"
 #include "data_pipeline/batch_source.h"
+#include "train/guard.h"
 #include "train/optimizer.h"
 #include "train/preference_config.h"
+#include "train/probe.h"
 #include "train/schedule.h"
 
 namespace decant {
@@ -41,8 +44,12 @@ struct TrainConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   double noise_alpha = 0;
+  GuardConfig guard;
+  ProbeConfig probe;
   bool checkpoint_activations = false;
   int64_t checkpoint_every = 50;
+  int64_t keep_checkpoints = 1;
+  double most_minutes = 0;
   int64_t log_every = 1;
 
   static void visit(auto& c, auto&& field) {
@@ -59,9 +66,16 @@ struct TrainConfig {
         "noise_alpha", c.noise_alpha,
         "noise on the embeddings of each document, uniform in +-alpha / sqrt(length * width) (NEFTune; 5 is "
         "usual); drawn from batch.seed; 0: none");
+    field("guard", c.guard, "what happens to steps that look wrong");
+    field("probe", c.probe, "measurements on held-out text while training");
     field("checkpoint_activations", c.checkpoint_activations,
           "keep layer inputs only and run each layer again in backward");
     field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none",
+          kDoesNotAffectResults);
+    field("keep_checkpoints", c.keep_checkpoints, "the newest ones that stay, beside the best",
+          kDoesNotAffectResults);
+    field("most_minutes", c.most_minutes,
+          "of wall clock, after which the training saves and ends with exit status 75; 0: any number",
           kDoesNotAffectResults);
     field("log_every", c.log_every, "steps between lines of metrics.jsonl");
   }
@@ -72,6 +86,10 @@ struct TrainResult {
   int64_t steps = 0, tokens = 0;         // of the whole training, resumed parts included
   double first_loss = 0, last_loss = 0;  // per unit of weight, nats
   double tokens_per_second = 0;          // of this process's share; 0 when nothing was left to do
+  int64_t refused = 0;                   // steps that a guard kept from changing the weights
+  std::optional<double> best_loss;       // held-out, when it was measured
+  int64_t best_step = 0;
+  bool ended_early = false;
   // The fp32 masters of parameters whose values are bf16 copies, by name (what collect_adapter() saves); the
   // others train in place.
   std::vector<std::pair<std::string, at::Tensor>> masters;
@@ -81,10 +99,12 @@ struct TrainResult {
 // (train/event_file.h), checkpoint/. A checkpoint found in `folder` is resumed, bit-identically; one of
 // another configuration, thread count or instruction set is refused. After the last step a checkpoint stays,
 // so that a kill before the caller has saved the result costs nothing; remove_checkpoints() takes it away.
-// NaN or Inf in the loss or the gradient norm stops with an Error that names step and first bad tensor; the
-// last checkpoint stays. SIGINT, SIGTERM: saves and throws Error with exit status 75.
+// With config.guard.not_finite at `stop`, NaN or Inf in the loss or the gradient norm stops with an Error
+// that names step and first bad tensor; the last checkpoint stays. SIGINT, SIGTERM and the wall-clock limit:
+// saves and throws Error with exit status 75. `probe` is needed when config.probe.every is not 0.
 TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, const StepBatches& batches,
-                  const Objective& objective, const TrainConfig& config, const std::filesystem::path& folder);
+                  const Objective& objective, const TrainConfig& config, const std::filesystem::path& folder,
+                  const Probe& probe = {});
 
 // Optimizer steps of a training over these batches: `steps`, or `epochs` of them, at least 1.
 int64_t training_steps(const TrainConfig& config, const StepBatches& batches);

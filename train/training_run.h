@@ -2,8 +2,7 @@
 // metrics and checkpoints. trainer.h drives one of them, grouped.h many that share a frozen base; a run's
 // files are the same bytes either way.
 //
-//   while (!run.finished()) {
-//     run.begin_step();
+//   while (run.begin_step()) {
 //     for (const Batch& batch : run.micro_batches()) { ... forward, loss(run.scale()), run.add(...), backward
 //     } run.end_step();
 //   }
@@ -17,8 +16,10 @@
 
 #include "train/checkpoint.h"
 #include "train/event_file.h"
+#include "train/guard.h"
 #include "train/line_file.h"
 #include "train/optimizer.h"
+#include "train/probe.h"
 #include "train/trainer.h"
 
 namespace decant {
@@ -28,9 +29,9 @@ class TrainingRun {
   // Opens `folder` and goes on from the checkpoint in it; Error when that is of another training. The
   // parameters, and the tensors in them, must stay where they are. `title` begins every message.
   TrainingRun(std::string title, std::vector<Parameter*> parameters, StepBatches batches,
-              const TrainConfig& config, std::filesystem::path folder);
+              const TrainConfig& config, std::filesystem::path folder, Probe probe = {});
 
-  bool finished() const { return state_.step == total_; }
+  bool finished() const { return state_.step == total_ || state_.ended_early; }
   int64_t step() const { return state_.step; }  // optimizer steps done
   int64_t total() const { return total_; }
   double last_loss() const { return state_.last_loss; }
@@ -39,22 +40,34 @@ class TrainingRun {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
   // Takes the next step's micro-batches (those without a weighted token left out) and clears the gradients.
-  void begin_step();
+  // False when there is none: the training is finished.
+  bool begin_step();
   const std::vector<Batch>& micro_batches() const { return micro_batches_; }
   double scale() const { return 1.0 / weight_; }  // of the losses: 1 / weight of the whole step
 
-  // A micro-batch's loss. Error unless it is finite; `model` is searched for the first bad tensor.
-  void add(const Decoder& model, const ObjectiveResult& result);
-  // Clips, steps, writes metrics, and saves when it is time. Error unless the gradients are finite.
+  // A micro-batch's loss. False when it is not finite and the rest of the step is not worth computing:
+  // end_step() may be called at once. Error when the guard says stop; `model` is searched for the first bad
+  // tensor.
+  bool add(const Decoder& model, const ObjectiveResult& result);
+  // Judges, clips, steps, writes metrics, measures, and saves when it is time. Error when the guard says
+  // stop.
   void end_step(const Decoder& model);
 
-  void save();  // a checkpoint of the steps done, unless there is one
-  // After the last step: the average takes the weights' place when one is kept.
+  bool time_is_up() const;  // config().most_minutes
+  void save();              // a checkpoint of the steps done, unless there is one; on disk when it returns
+  // Once finished: puts the best step's weights in place when the config wants those, then the average when
+  // one is kept.
   TrainResult result();
 
  private:
-  void write_metrics(double loss, double norm, double rate);
-  [[noreturn]] void fail_not_finite(const Decoder& model, const std::string& what) const;
+  void count_step();
+  void write_metrics(double loss, double norm, double rate, const std::string& refused);
+  void refuse_step(const Decoder& model, double loss, double norm, const Guard::Finding& finding);
+  void rewind(const Guard::Finding& finding);
+  void measure();
+  void save_in_time(bool wanted);
+  void begin_save();
+  [[noreturn]] void stop(const Decoder& model, const Guard::Finding& finding);
 
   using Clock = std::chrono::steady_clock;
   std::string title_;
@@ -68,6 +81,10 @@ class TrainingRun {
   LineFile metrics_, timing_;
   EventFile events_;
   int64_t saved_step_;
+  Probe probe_;
+  Guard guard_;
+  ProbeState probed_;
+  CheckpointWriter writer_;
 
   // Of the step in progress.
   std::vector<Batch> micro_batches_;
@@ -79,6 +96,7 @@ class TrainingRun {
   // Of this process.
   int64_t tokens_here_ = 0;
   double seconds_here_ = 0;
+  Clock::time_point begin_ = Clock::now();
 };
 
 }  // namespace decant

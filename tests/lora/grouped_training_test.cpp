@@ -268,8 +268,8 @@ TEST(GroupedTraining, RefusesAMemberThatTrainsTheBase) {
   m.config = test::tiny_config();
   m.folder = folder;
   m.attach = [&](int64_t) { return model.parameters(); };
-  const auto outcomes =
-      train_grouped({&model, [](int64_t, int64_t, int64_t) {}, [](int64_t) {}}, {m}, next_token_losses, {});
+  const auto outcomes = train_grouped({&model, [](int64_t, int64_t, int64_t) {}, [](int64_t) {}}, {m},
+                                      next_token_losses, {1, 512});
   ASSERT_EQ(outcomes.size(), 1U);
   EXPECT_NE(outcomes[0].reason.find("is a weight of the base"), std::string::npos) << outcomes[0].reason;
 }
