@@ -436,7 +436,8 @@ Json first_counts(const CorpusDocuments& documents, std::map<std::pair<std::stri
   counts["mix"] = decisions.summary().at("mix");
   counts["canned_replies"] = shown_replies(decisions.summary().at("canned_replies"));
   counts["tenants"] = counts["sources"] = Json::object();
-  for (const auto& [name, in] : tenants_in) counts["tenants"][name] = {{"in", in}};
+  // One that keeps nothing has no folder, and is no tenant here.
+  for (const auto& [key, side] : sides) counts["tenants"][key.first] = {{"in", tenants_in[key.first]}};
   for (const auto& [name, share] : sources) counts["sources"][name] = share.json();
   return counts;
 }
