@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <exception>
 
-#include "core/model/generate.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "export/release.h"
 #include "tests/support/tiny_release.h"
@@ -52,19 +51,6 @@ void make_folder(const fs::path& out, const char* name, const Json& config,
                  {{"plain", test::tiny_adapter(model, 7, false, targets, within)},
                   {"rslora", test::tiny_adapter(model, 8, true, targets, within)}},
                  settings, out / name / "release");
-  // Greedy answers of the released weights, with the cache, for transformers to give again.
-  auto released = load_model(out / name / "release/model", Dtype::kFp32);
-  SamplingConfig greedy;
-  greedy.max_new_tokens = 20;
-  Json answers = Json::array();
-  for (const char* adapter : {"", "plain"}) {
-    if (*adapter != 0) apply_adapter(released, read_adapter(out / name / "release/adapters" / adapter));
-    const std::vector<int64_t> prompt = {5, 70, 33, 120, 9, 201, 44};
-    answers.push_back({{"adapter", adapter},
-                       {"prompt", prompt},
-                       {"tokens", generate(released, {{prompt, 0}}, greedy, {})[0].tokens}});
-  }
-  write_json(out / name / "answers.json", answers);
   std::printf("%s\n", name);
 }
 

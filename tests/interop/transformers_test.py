@@ -33,19 +33,12 @@ def compare(model, lines, what):
     assert lines and worst <= TOLERANCE, f"{what}: {worst}"
 
 
-def greedy(model, prompt, count):
-    ids = torch.tensor([prompt])
-    out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count, min_new_tokens=count,
-                         eos_token_id=None, pad_token_id=0, use_cache=True)
-    return out[0, len(prompt):].tolist()
-
-
 def main():
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
     cases = sorted(p for p in pathlib.Path(sys.argv[1]).iterdir() if (p / "release").is_dir())
-    families, generated = set(), 0
+    families = set()
     for case in cases:
         release = case / "release"
         lines = [json.loads(line) for line in (release / "golden.jsonl").read_text(encoding="utf-8").splitlines()][1:]
@@ -69,24 +62,14 @@ def main():
         generation = transformers.GenerationConfig.from_pretrained(folder)
         assert generation.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>"), generation
 
-        answers = json.loads((case / "answers.json").read_text()) if (case / "answers.json").exists() else []
-        same = [a for a in answers if not a["adapter"]]
-        for answer in same:
-            assert greedy(model, answer["prompt"], len(answer["tokens"])) == answer["tokens"], f"{case.name}: another answer"
-
         adapters = sorted(p.name for p in (release / "adapters").iterdir())
         assert adapters == ["plain", "rslora"], adapters
         for name in adapters:
             adapted = peft.PeftModel.from_pretrained(model, release / "adapters" / name).eval()
             assert adapted.peft_config["default"].lora_alpha == adapted.peft_config["default"].r
             compare(adapted, of(f"adapters/{name}"), f"{case.name} + {name}")
-            for answer in [a for a in answers if a["adapter"] == name]:
-                assert greedy(adapted, answer["prompt"], len(answer["tokens"])) == answer["tokens"], f"{case.name} + {name}"
-            generated += len([a for a in answers if a["adapter"] in ("", name)])
             model = adapted.unload()
     known = {"llama", "qwen2", "qwen3", "mistral", "deepseek_v3", "gemma2", "phi3"}
-    print(f"{generated} greedy answers given again")
-    assert generated >= 8
     assert len(cases) >= 11 and families == known, (cases, families)
 
 
