@@ -84,7 +84,7 @@ for kind in ["nf4", "nf4_dq"]:
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=[n.split(".")[1] for n in LINEARS]))
     start = work / f"start_{kind}"
     model.save_pretrained(start)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.999),
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.95),
                                   eps=1e-8, weight_decay=0)
     model.train()
     losses, norms = [], []
