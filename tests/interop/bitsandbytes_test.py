@@ -17,7 +17,7 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
-STEPS, RATE = 10, 2e-3
+STEPS, RATE = 10, 5e-3
 LOSS_TOLERANCE, NORM_TOLERANCE, SCORE_TOLERANCE = 2e-4, 5e-3, 2e-4  # relative, relative, nats
 
 program, decant, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
@@ -38,7 +38,7 @@ config = LlamaConfig(vocab_size=128, hidden_size=192, intermediate_size=320, num
                      initializer_range=0.08)
 base = LlamaForCausalLM(config).to(torch.float32)
 base.save_pretrained(work / "base")
-ids = torch.randint(0, 128, (STEPS, 4, 24))
+ids = torch.randint(0, 128, (1, 4, 24)).repeat(STEPS, 1, 1)  # rows that can be learned by heart
 (work / "ids.json").write_text(json.dumps(ids.tolist()))
 
 LINEARS = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
@@ -84,7 +84,7 @@ for kind in ["nf4", "nf4_dq"]:
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=[n.split(".")[1] for n in LINEARS]))
     start = work / f"start_{kind}"
     model.save_pretrained(start)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.999),
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, betas=(0.9, 0.95),
                                   eps=1e-8, weight_decay=0)
     model.train()
     losses, norms = [], []
