@@ -337,7 +337,10 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
     for (auto& set : r.corpus->decontaminate.sets) absolute(set.path);
   }
   if (r.train) absolute(r.train->model);
-  if (r.lora) absolute(r.lora->model);
+  if (r.lora) {
+    absolute(r.lora->model);
+    absolute(r.lora->lora.start);
+  }
   if (r.export_) absolute(r.export_->model);
   // A step that is not there stays out: an empty section is refused when a recipe is read.
   std::string out;
