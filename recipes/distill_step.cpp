@@ -11,6 +11,7 @@
 #include "distill/answer_checks.h"
 #include "distill/distill_loss.h"
 #include "distill/generation_store.h"
+#include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
@@ -153,8 +154,11 @@ Json train_student(Chain& chain, const fs::path& folder) {
   };
   const auto batches = open_batches(chain.run.step_path("distill/rows") / "rows", section.train.batch,
                                     chain.tokenizer_sha256(), chain.template_sha256());
+  const Probe probe = [&] {
+    return measure_held_out(student, chain, chain.tenants(), section.train.probe.tokens);
+  };
   const TrainResult result =
-      train(student, trainable_parameters(student), batches, objective, section.train, folder);
+      train(student, trainable_parameters(student), batches, objective, section.train, folder, probe);
   save_model(student, folder / "model", chain.dtype);
   copy_tokenizer_files(chain.model_folder, folder / "model");
   Json figures = training_figures(result, folder);

@@ -10,8 +10,8 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/machine_memory.h"
-#include "core/model/score.h"
 #include "lora/tenant_slots.h"
+#include "recipes/held_out_probe.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
 #include "train/grouped.h"
@@ -21,6 +21,8 @@ namespace decant {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr int64_t kAllTokens = INT64_MAX;
 
 // The adapter that the job goes on from; empty: none.
 fs::path start_of(const AdapterJob& job, const Chain& chain) {
@@ -43,7 +45,8 @@ StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& bas
               {}};
   key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
   if (const fs::path start = start_of(job, chain); !start.empty()) key.inputs["start"] = digest_path(start);
-  if (!job.candidate.empty()) key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
+  if (!job.candidate.empty() || job.settings.train.probe.every > 0)
+    key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
   return key;
 }
 
@@ -59,16 +62,6 @@ int64_t fitting_slots(const std::vector<AdapterJob>& jobs, const ModelConfig& co
   const uint64_t free = available_memory();
   const auto most = static_cast<uint64_t>(jobs.size());
   return static_cast<int64_t>(free == 0 ? most : std::clamp<uint64_t>(free / 2 / largest, 1, most));
-}
-
-double held_out_loss(const Decoder& model, const fs::path& shards, int64_t max_tokens) {
-  WeightedLoss all;
-  for (const Batch& batch : read_all_batches(shards, max_tokens)) {
-    const WeightedLoss one = evaluate_loss(model, batch);
-    all.sum += one.sum;
-    all.weight += one.weight;
-  }
-  return all.sum / all.weight;
 }
 
 void check_tenant(const Chain& chain, const std::string& tenant) {
@@ -130,6 +123,10 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       attach_to_slot(model, slot, job.settings.lora, start ? &*start : nullptr);
       return slot_parameters(model, slot);
     };
+    m.probe = [&](int64_t slot) {
+      const SoleAdapter sole(model, slot);
+      return measure_held_out(model, chain, {job.tenant}, job.settings.train.probe.tokens);
+    };
     m.finish = [&, folder = m.folder](int64_t slot, const TrainResult& result) {
       const SoleAdapter sole(model, slot);
       write_adapter(folder / "adapter",
@@ -138,8 +135,8 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       figures["tenant"] = job.tenant;
       if (!job.candidate.empty()) {
         figures["candidate"] = job.candidate;
-        figures["held_out_loss"] = held_out_loss(model, chain.shards("held_out", job.tenant),
-                                                 job.settings.train.batch.tokens_per_micro_batch);
+        figures["held_out_loss"] =
+            measure_held_out(model, chain, {job.tenant}, kAllTokens)["held_out_loss"];
       }
       chain.finish(key_of(job, chain, base_digest), std::move(figures));
     };

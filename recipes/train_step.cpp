@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
@@ -99,6 +100,7 @@ void train_steps(Chain& chain) {
   const fs::path start = chain.model_of(section.model);
   StepKey key{"train/model", 1, config_key(section) + chain.precision(), {}};
   key.inputs = {{"rows", chain.digest_of_step("train/rows")}, {"model", chain.digest_of(section.model)}};
+  if (section.train.probe.every > 0) key.inputs["held_out"] = chain.digest_of_step("corpus");
   const int64_t parameters = read_model_config(start).parameters();
   chain.step(
       "train", key, model_bytes(parameters) + checkpoint_bytes(parameters), [&](const fs::path& folder) {
@@ -113,8 +115,11 @@ void train_steps(Chain& chain) {
                                     stored_reference(model, batches, folder / "reference.safetensors"), {});
         else
           batches = with_references(batches, section.train, {}, {});
+        const Probe probe = [&] {
+          return measure_held_out(model, chain, chain.tenants(), section.train.probe.tokens);
+        };
         const TrainResult result = train(model, trainable_parameters(model), batches,
-                                         make_objective(section.train), section.train, folder);
+                                         make_objective(section.train), section.train, folder, probe);
         save_model(model, folder / "model", chain.dtype);
         copy_tokenizer_files(start, folder / "model");
         return training_figures(result, folder);

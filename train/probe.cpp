@@ -8,6 +8,7 @@ namespace decant {
 
 void ProbeConfig::validate(const Place& place) const {
   check(every >= 0, place("every"), ": must not be negative, found ", every);
+  check(tokens >= 1, place("tokens"), ": must be at least 1, found ", tokens);
   check(patience >= 0, place("patience"), ": must not be negative, found ", patience);
   check(std::isfinite(min_delta) && min_delta >= 0, place("min_delta"), ": must not be negative, found ",
         min_delta);

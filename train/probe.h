@@ -18,12 +18,14 @@ using Probe = std::function<Json()>;
 
 struct ProbeConfig {
   int64_t every = 0;
+  int64_t tokens = 4096;
   int64_t patience = 0;
   double min_delta = 0;
   bool keep_best = false;
 
   static void visit(auto& c, auto&& field) {
     field("every", c.every, "steps between measurements on held-out text; 0: none");
+    field("tokens", c.tokens, "that are measured of each tenant, in whole rows");
     field("patience", c.patience,
           "measurements in a row without a new lowest loss after which training stops early; 0: never");
     field("min_delta", c.min_delta, "nats by which a loss must be lower to count as a new lowest");

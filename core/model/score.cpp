@@ -73,4 +73,25 @@ WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch) {
   return loss;
 }
 
+TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch) {
+  const c10::NoGradGuard no_grad;
+  const auto next = next_token_targets(batch);
+  const auto hidden = forward(model, batch);
+  const auto rows = at::nonzero(next.weights > 0).flatten().to(hidden.device());
+  TokenFigures figures;
+  figures.tokens = rows.numel();
+  for (int64_t begin = 0; begin < rows.numel(); begin += kHeadChunk) {
+    const auto chunk = rows.slice(0, begin, std::min(begin + kHeadChunk, rows.numel()));
+    const auto logits =
+        head_logits(hidden.index_select(0, chunk), model.head().value, false, model.config.logit_cap);
+    const auto target = next.targets.to(hidden.device()).index_select(0, chunk);
+    const auto of_target = logits.gather(1, target.unsqueeze(1)).squeeze(1);
+    const auto weight = next.weights.to(hidden.device()).index_select(0, chunk).to(at::kDouble);
+    figures.loss.sum += ((at::logsumexp(logits, {1}) - of_target).to(at::kDouble) * weight).sum().item<double>();
+    figures.loss.weight += weight.sum().item<double>();
+    figures.right += (logits.argmax(1) == target).sum().item<int64_t>();
+  }
+  return figures;
+}
+
 }  // namespace decant

@@ -20,4 +20,12 @@ struct WeightedLoss {
 // Sum of -weight * log p over the batch.
 WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch);
 
+// The same, and how often the most likely token is the right one, of the tokens with a weight. Logits of at
+// most kHeadChunk rows exist at one time.
+struct TokenFigures {
+  WeightedLoss loss;
+  int64_t right = 0, tokens = 0;
+};
+TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch);
+
 }  // namespace decant
