@@ -28,8 +28,9 @@ class Adapters : public ::testing::Test {
   }
   static void TearDownTestSuite() { fs::remove_all(prepared_); }
   static std::string recipe() { return fs::absolute("recipes/tiny/monthly.yaml").string(); }
-  static fs::path copy(const std::string& name) {
-    const fs::path to = scratch_folder() / name;
+  void SetUp() override { scratch_ = scratch_folder(); }
+  fs::path copy(const std::string& name) const {
+    const fs::path to = scratch_ / name;
     fs::create_directories(to);
     fs::copy(prepared_ / "runs", to / "runs", fs::copy_options::recursive);
     return to;
@@ -49,6 +50,7 @@ class Adapters : public ::testing::Test {
       EXPECT_TRUE(slurp(a / file) == slurp(b / file)) << a / file;
   }
   static inline fs::path prepared_;
+  fs::path scratch_;
 };
 
 TEST_F(Adapters, TogetherOrOneAfterAnotherGivesTheSameFiles) {
