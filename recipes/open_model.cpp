@@ -65,7 +65,6 @@ std::string weights_sha256(const fs::path& folder) {
     const at::Tensor t = tensors.load(name).to(at::kBFloat16).contiguous();
     digest.update(concat(name, " ", t.sizes(), "\n"));
     digest.update({static_cast<const char*>(t.data_ptr()), static_cast<size_t>(t.nbytes())});
-    tensors.forget(name);
   }
   return digest.hex();
 }
