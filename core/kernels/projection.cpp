@@ -294,7 +294,7 @@ bool trains(const Projection& projection) {
   return std::any_of(projection.linears.begin(), projection.linears.end(), [](const Linear& one) {
     return one.weight.trainable || one.bias.trainable ||
            std::any_of(one.terms.begin(), one.terms.end(), [](const LowRankTerm& term) {
-             return term.lora_a.trainable || term.lora_b.trainable;
+             return term.lora_a.trainable || term.lora_b.trainable || term.magnitude.trainable;
            });
   });
 }
