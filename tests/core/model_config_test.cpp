@@ -114,7 +114,7 @@ TEST(ModelConfig, HostileValuesAreErrors) {
     const char* text;
   };
   const Case cases[] = {
-      {"model_type", "\"gemma2\"", "'model_type' is 'gemma2', a family that decant does not have"},
+      {"model_type", "\"falcon\"", "'model_type' is 'falcon', a family that decant does not have"},
       {"model_type", "7", "'model_type' must be a string"},
       {"model_type", "null", "'model_type' is missing"},
       {"vocab_size", "null", "'vocab_size' is missing"},
@@ -154,7 +154,7 @@ TEST(ModelConfig, HostileValuesAreErrors) {
        "'rope_scaling.original_max_position_embeddings' must be a whole number"},
       {"rope_parameters", R"({"full_attention": {"rope_type": "default"}})", "rope settings per layer type"},
       {"rope_parameters", R"({"rope_type": "default", "partial_rotary_factor": 0.5})", "only 1 is supported"},
-      {"quantization_config", R"({"quant_method": "fp8"})", "quantized weights are not supported"},
+      {"quantization_config", R"({"quant_method": "gptq"})", "quantized weights are not supported"},
   };
   for (const auto& one : cases)
     EXPECT_ERROR(parsed([&](Json& j) { j[one.key] = Json::parse(one.value); }), one.text);
