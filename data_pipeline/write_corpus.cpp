@@ -472,8 +472,8 @@ Json write_sides(const CorpusDocuments& documents, const ShardHeader& header, co
       done_sides.end(name, digest);
     }
     Json& of_tenant = counts["tenants"][tenant];
-    for (const char* key : {"train", "held_out", "replayed", "tokens", "train_tokens", "held_out_tokens",
-                            "target_tokens"})
+    for (const char* key :
+         {"train", "held_out", "replayed", "tokens", "train_tokens", "held_out_tokens", "target_tokens"})
       if (!of_tenant.contains(key)) of_tenant[key] = 0;
     const auto tokens = index["tokens"].get<int64_t>();
     const auto target_tokens = index["target_tokens"].get<int64_t>();

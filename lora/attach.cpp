@@ -184,7 +184,8 @@ AdapterConfig LoraConfig::adapter_config() const {
   if (is_pattern(*this))
     config.target_pattern = targets[0].substr(kRegex.size());
   else
-    // PEFT knows no '*': of such a target the last part is written, which its readers look for in all modules.
+    // PEFT knows no '*': of such a target the last part is written, which its readers look for in all
+    // modules.
     for (const auto& target : targets)
       config.target_modules.push_back(target.find('*') == std::string::npos ? target : last_part(target));
   std::sort(config.target_modules.begin(), config.target_modules.end());
@@ -201,7 +202,8 @@ bool LoraConfig::adapts(const std::string& module) const {
                          : std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
                              return matches_target(module, target);
                            });
-  return named && (layers.empty() || std::find(layers.begin(), layers.end(), layer_of(module)) != layers.end());
+  return named &&
+         (layers.empty() || std::find(layers.begin(), layers.end(), layer_of(module)) != layers.end());
 }
 
 namespace {
@@ -214,7 +216,8 @@ void each_linear(const ModelConfig& model, const Visit& visit) {
   for (const auto& one : linear_shapes(model)) {
     const bool expert = one.name.starts_with(kExpert), shared = one.name.starts_with("mlp.shared_experts.");
     const bool feed_forward = one.name.starts_with("mlp.");
-    const int64_t begin = expert || shared ? dense : 0, end = feed_forward && !expert && !shared ? dense : layers;
+    const int64_t begin = expert || shared ? dense : 0,
+                  end = feed_forward && !expert && !shared ? dense : layers;
     for (int64_t layer = begin; layer < end; ++layer) {
       const std::string at = concat("model.layers.", layer, ".");
       if (!expert) {

@@ -44,7 +44,8 @@ struct LoraConfig {
           "learn the length of every row of the weights apart from its direction (DoRA, arXiv 2402.09353); "
           "serving runtimes refuse such adapters, a merged model they take");
     field("targets", c.targets,
-          "linears that get an adapter, by the last part of their name or a longer suffix, of which a part * is any "
+          "linears that get an adapter, by the last part of their name or a longer suffix, of which a part * "
+          "is any "
           "one (experts.*.up_proj); or one entry 'regex:...' that matches whole names");
     field("layers", c.layers, "numbers of the layers that get adapters, from 0; empty: all");
     field("rank_pattern", c.rank_pattern,

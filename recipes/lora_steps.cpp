@@ -135,8 +135,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       figures["tenant"] = job.tenant;
       if (!job.candidate.empty()) {
         figures["candidate"] = job.candidate;
-        figures["held_out_loss"] =
-            measure_held_out(model, chain, {job.tenant}, kAllTokens)["held_out_loss"];
+        figures["held_out_loss"] = measure_held_out(model, chain, {job.tenant}, kAllTokens)["held_out_loss"];
       }
       chain.finish(key_of(job, chain, base_digest), std::move(figures));
     };

@@ -248,8 +248,8 @@ std::vector<ObjectiveResult> next_token_losses(Decoder& model, const Batch& pass
   const Targets targets = next_token_targets(pass);
   std::vector<HeadSegment> parts;
   for (const auto& one : segments) parts.push_back({one.begin, one.end, one.scale});
-  auto losses = segmented_cross_entropy(hidden, model.head(), targets.targets, targets.weights,
-                                        parts, true, model.config.logit_cap);
+  auto losses = segmented_cross_entropy(hidden, model.head(), targets.targets, targets.weights, parts, true,
+                                        model.config.logit_cap);
   std::vector<ObjectiveResult> results(losses.size());
   for (size_t i = 0; i < losses.size(); ++i) results[i].loss = std::move(losses[i]);
   return results;

@@ -291,8 +291,8 @@ Dtype fastest_dtype() {
 namespace {
 
 // Checked, in the compute dtype.
-at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape,
-                        Dtype dtype, Role role = Role::kMatrix) {
+at::Tensor model_tensor(const at::Tensor& given, const std::string& name, at::IntArrayRef shape, Dtype dtype,
+                        Role role = Role::kMatrix) {
   check(given.defined(), name, ": the tensor is missing");
   check_shape(name, shape, given.sizes());
   check(at::isFloatingType(given.scalar_type()), name, ": expected a floating-point tensor, found ",

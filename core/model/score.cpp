@@ -87,7 +87,8 @@ TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch) {
     const auto target = next.targets.to(hidden.device()).index_select(0, chunk);
     const auto of_target = logits.gather(1, target.unsqueeze(1)).squeeze(1);
     const auto weight = next.weights.to(hidden.device()).index_select(0, chunk).to(at::kDouble);
-    figures.loss.sum += ((at::logsumexp(logits, {1}) - of_target).to(at::kDouble) * weight).sum().item<double>();
+    figures.loss.sum +=
+        ((at::logsumexp(logits, {1}) - of_target).to(at::kDouble) * weight).sum().item<double>();
     figures.loss.weight += weight.sum().item<double>();
     figures.right += (logits.argmax(1) == target).sum().item<int64_t>();
   }
