@@ -64,15 +64,6 @@ int64_t fitting_slots(const std::vector<AdapterJob>& jobs, const ModelConfig& co
   return static_cast<int64_t>(free == 0 ? most : std::clamp<uint64_t>(free / 2 / largest, 1, most));
 }
 
-void check_tenant(const Chain& chain, const std::string& tenant) {
-  const auto known = chain.tenants();
-  std::string list;
-  for (const auto& name : known) list += (list.empty() ? "" : ", ") + name;
-  check(std::find(known.begin(), known.end(), tenant) != known.end(), chain.loaded.place("lora.tenants"),
-        ": the corpus has no training conversations of tenant '", tenant, "'",
-        did_you_mean("", tenant, known), "; there are ", list);
-}
-
 // Trains the jobs that are not done, side by side.
 void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
   const LoraSection& section = *chain.recipe.lora;
@@ -196,7 +187,6 @@ void choose_candidate(Chain& chain, const std::string& tenant, const std::vector
 
 void lora_steps(Chain& chain) {
   const auto tenants = chain.adapter_tenants();
-  for (const auto& tenant : tenants) check_tenant(chain, tenant);
   const auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
   train_jobs(chain, jobs);
   if (chain.recipe.lora->candidates.empty()) return;

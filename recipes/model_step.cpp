@@ -126,7 +126,7 @@ void corpus_step(Chain& chain, bool mend) {
   check(!tenants.empty(), chain.loaded.place("corpus.inputs"), ": no conversation is left to train on; see ",
         (chain.run.step_path("corpus") / "quarantine.jsonl").string());
   if (!chain.recipe.lora) return;
-  for (const auto& tenant : chain.recipe.lora->tenants) {
+  for (const auto& tenant : chain.adapter_tenants()) {
     std::string list;
     for (const auto& t : tenants) list += (list.empty() ? "" : ", ") + t;
     check(std::find(tenants.begin(), tenants.end(), tenant) != tenants.end(),

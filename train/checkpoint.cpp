@@ -204,8 +204,8 @@ void check_same_training(const CheckpointState& saved, const CheckpointState& no
     for (size_t i = 0; i < std::max(old_lines.size(), new_lines.size()); ++i) {
       const std::string a = i < old_lines.size() ? old_lines[i] : "",
                         b = i < new_lines.size() ? new_lines[i] : "";
-      if (a != b) refuse("the setting", "'" + section + trimmed(a) + "'", "'" + section + trimmed(b) + "'");
       if (!a.starts_with(' ')) section.clear();
+      if (a != b) refuse("the setting", "'" + section + trimmed(a) + "'", "'" + section + trimmed(b) + "'");
       if (a.ends_with(':')) section += trimmed(a) + " ";
     }
   }

@@ -210,7 +210,8 @@ void TrainingRun::measure() {
   const bool best = probed_.note(config_.probe, state_.step, loss);
   log_info(title_, ": held-out loss ", loss, " after step ", state_.step, best ? ", the lowest so far" : "");
   std::vector<std::pair<std::string, double>> scalars;
-  for (const auto& [path, value] : figures.flatten().items())
+  const Json flat = figures.flatten();
+  for (const auto& [path, value] : flat.items())
     if (value.is_number()) scalars.emplace_back("held_out" + path, value.get<double>());
   metrics_.append(Json{{"step", state_.step}, {"probe", std::move(figures)}}.dump() + "\n");
   const auto now = std::chrono::system_clock::now().time_since_epoch();

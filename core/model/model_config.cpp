@@ -391,7 +391,7 @@ void parse_fp8(const Fields& fields, const std::string& where, ModelConfig& conf
   const auto method = inner.text("quant_method");
   check(method == "fp8", fields.name("quantization_config"), ": quantized weights",
         method ? concat(" ('", *method, "')") : "",
-        " are not supported, but for block-scaled fp8; give the model in bf16 or fp32");
+        " are not supported, but for bitsandbytes' nf4 and block-scaled fp8; give the model in bf16 or fp32");
   const auto format = inner.text("fmt").value_or("e4m3"),
              scheme = inner.text("activation_scheme").value_or("dynamic");
   check(format == "e4m3", inner.name("fmt"), " is '", format, "'; only e4m3 is supported");

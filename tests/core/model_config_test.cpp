@@ -154,7 +154,8 @@ TEST(ModelConfig, HostileValuesAreErrors) {
        "'rope_scaling.original_max_position_embeddings' must be a whole number"},
       {"rope_parameters", R"({"full_attention": {"rope_type": "default"}})", "rope settings per layer type"},
       {"rope_parameters", R"({"rope_type": "default", "partial_rotary_factor": 0.5})", "only 1 is supported"},
-      {"quantization_config", R"({"quant_method": "gptq"})", "quantized weights are not supported"},
+      {"quantization_config", R"({"quant_method": "gptq"})",
+       "quantized weights ('gptq') are not supported, but for bitsandbytes' nf4 and block-scaled fp8"},
   };
   for (const auto& one : cases)
     EXPECT_ERROR(parsed([&](Json& j) { j[one.key] = Json::parse(one.value); }), one.text);

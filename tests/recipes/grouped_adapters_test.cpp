@@ -94,8 +94,7 @@ TEST_F(Adapters, OverridesAreATenantsOwn) {
             std::string::npos)
       << nobody.err;
   const Ran unknown = lora(files, {"lora.tenants=[acme, zenn]"});
-  EXPECT_NE(unknown.err.find(
-                "no training conversations of tenant 'zenn' (did you mean 'zen'?); there are acme, zen"),
+  EXPECT_NE(unknown.err.find("the corpus has no tenant 'zenn' (did you mean 'zen'?); it has acme, zen"),
             std::string::npos)
       << unknown.err;
 }

@@ -40,6 +40,7 @@ class PreferenceRecipe : public ::testing::Test {
                                       "1",
                                       "distill=null",
                                       "corpus.inputs=[pairs.jsonl]",
+                                      "corpus.sequence_length=256",
                                       "corpus.preference=pairs"};
     if (std::find(settings.begin(), settings.end(), "lora=null") == settings.end())
       words.insert(words.end(), {"lora.model=@model", "lora.tenants=[acme]", "lora.train.steps=5"});
