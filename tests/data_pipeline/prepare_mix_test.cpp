@@ -439,9 +439,10 @@ TEST(PrepareReplay, SameBytesWhateverTheOrderTheThreadsAndTheKills) {
     std::string text = month_of("b" + std::to_string(f), 0, 60);
     for (int i = 0; i < 30; ++i)
       text += line_of(concat("s", f, "-", i), concat("x", i),
-                      {words(static_cast<uint64_t>(9000 + 100 * f + i)), "Thank you for your patience.",
-                       words(static_cast<uint64_t>(20000 + 100 * f + i)),
-                       words(static_cast<uint64_t>(30000 + 100 * f + i))});
+                      {words(9000 + 100 * static_cast<uint64_t>(f) + static_cast<uint64_t>(i)),
+                       "Thank you for your patience.",
+                       words(20000 + 100 * static_cast<uint64_t>(f) + static_cast<uint64_t>(i)),
+                       words(30000 + 100 * static_cast<uint64_t>(f) + static_cast<uint64_t>(i))});
     run.write("2026-02", text, concat("f", f, ".jsonl"));
   }
   const auto ledger = files_below(run.folder / "sides");
@@ -595,7 +596,7 @@ TEST(PrepareReplies, BeyondTheCapTheyAreContext) {
   const auto canned = [](int i) { return concat("Thank you! Your ticket number is ", 1000 + i, "."); };
   std::string text;
   for (int i = 0; i < 30; ++i) {
-    const auto seed = static_cast<uint64_t>(100 * i);
+    const auto seed = 100 * static_cast<uint64_t>(i);
     text += line_of(concat("long-", i), concat("customer", i),
                     {words(seed), canned(i), words(seed + 1), concat("Answer ", words(seed + 2))});
     text += line_of(concat("only-", i), concat("customer", i), {words(seed + 3), canned(100 + i)});
