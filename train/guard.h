@@ -60,6 +60,7 @@ class Guard {
   void accept(double loss, double norm);  // the step was taken
   // The step was not taken; false when that was one too many in a row.
   bool refuse();
+  int64_t in_a_row() const { return in_a_row_; }
   void set_in_a_row(int64_t refused) { in_a_row_ = refused; }  // a rewind does not forget
 
   // For checkpoints: what a resumed guard needs to judge alike.

@@ -93,21 +93,15 @@ bool TrainingRun::begin_step() {
     return std::binary_search(state_.left_out.begin(), state_.left_out.end(), state_.step);
   };
   while (!finished() && left_out()) {
-    loss_ = weight_ = 0;
-    tokens_ = 0;
-    parts_.clear();
-    step_begin_ = Clock::now();
+    clear_step();
     const double nothing = std::numeric_limits<double>::quiet_NaN();
     count_step();
     write_metrics(nothing, nothing, 0, "left out after a rewind");
     save_in_time(false);
   }
   if (finished()) return false;
-  step_begin_ = Clock::now();
+  clear_step();
   micro_batches_ = batches_.step(state_.step);
-  loss_ = weight_ = 0;
-  tokens_ = 0;
-  parts_.clear();
   for (Batch& batch : micro_batches_) {
     if (config_.noise_alpha > 0)
       batch.noise = {{0, batch.size(), config_.noise_alpha, static_cast<uint64_t>(config_.batch.seed),
@@ -143,7 +137,7 @@ void TrainingRun::end_step(const Decoder& model) {
       config_.optimizer.learning_rate * schedule_factor(config_.schedule, state_.step, total_);
   optimizer_.step(rate, norm);
   ++state_.updates;
-  if (state_.step == 0 || state_.updates == 1) state_.first_loss = loss;
+  if (state_.updates == 1) state_.first_loss = loss;
   state_.last_loss = loss;
   count_step();
   write_metrics(loss, norm, rate, "");
@@ -157,6 +151,13 @@ void TrainingRun::end_step(const Decoder& model) {
                ": no lower held-out loss in ", probed_.since_best, " measurements");
   }
   save_in_time(best && config_.probe.keep_best);
+}
+
+void TrainingRun::clear_step() {
+  step_begin_ = Clock::now();
+  loss_ = weight_ = 0;
+  tokens_ = 0;
+  parts_.clear();
 }
 
 void TrainingRun::count_step() {
@@ -187,13 +188,13 @@ void TrainingRun::rewind(const Guard::Finding& finding) {
   const auto found = find_checkpoint(folder_);
   check(found.has_value(), title_, ": step ", bad + 1, ": ", finding.what,
         ", and there is no checkpoint yet to rewind to; set guard to skip, or checkpoint_every lower");
-  const Json guard = guard_.state();
+  const int64_t in_a_row = guard_.in_a_row();
   const CheckpointState identity = state_;
   state_ = read_checkpoint_state(*found);
   check_same_training(state_, identity, *found);
   optimizer_.load_state(TensorFile(*found / "optimizer.safetensors"), state_.updates);
   guard_.load(state_.guard);
-  guard_.set_in_a_row(guard["in_a_row"].get<int64_t>());
+  guard_.set_in_a_row(in_a_row);
   probed_ = ProbeState::from_json(state_.probe);
   state_.left_out = std::move(left_out);
   metrics_.cut(state_.metrics_bytes);
@@ -214,6 +215,10 @@ void TrainingRun::measure() {
   for (const auto& [path, value] : flat.items())
     if (value.is_number()) scalars.emplace_back("held_out" + path, value.get<double>());
   metrics_.append(Json{{"step", state_.step}, {"probe", std::move(figures)}}.dump() + "\n");
+  write_scalars(scalars);
+}
+
+void TrainingRun::write_scalars(const std::vector<std::pair<std::string, double>>& scalars) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   events_.scalars(state_.step, std::chrono::duration<double>(now).count(), scalars);
 }
@@ -235,8 +240,7 @@ void TrainingRun::write_metrics(double loss, double norm, double rate, const std
   metrics_.append(line.dump() + "\n");
   scalars.emplace_back("train/grad_norm", norm);
   scalars.emplace_back("train/learning_rate", rate);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  events_.scalars(state_.step, std::chrono::duration<double>(now).count(), scalars);
+  write_scalars(scalars);
   const double seconds = std::chrono::duration<double>(Clock::now() - step_begin_).count();
   timing_.append(Json{{"step", state_.step},
                       {"seconds", seconds},

@@ -60,7 +60,9 @@ class TrainingRun {
   TrainResult result();
 
  private:
+  void clear_step();
   void count_step();
+  void write_scalars(const std::vector<std::pair<std::string, double>>& scalars);
   void write_metrics(double loss, double norm, double rate, const std::string& refused);
   void refuse_step(const Decoder& model, double loss, double norm, const Guard::Finding& finding);
   void rewind(const Guard::Finding& finding);

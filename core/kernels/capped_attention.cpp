@@ -10,22 +10,8 @@ namespace decant {
 
 namespace {
 
-using plain::wide;
-
-// True where query i (its last one at key position keys - 1) may not see key j: [queries, keys].
-at::Tensor hidden_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device) {
-  const auto options = at::TensorOptions(at::kLong).device(device);
-  const auto i = at::arange(queries, options).unsqueeze(1) + (keys - queries);
-  const auto j = at::arange(keys, options).unsqueeze(0);
-  auto hidden = j > i;
-  if (window > 0) hidden = hidden.logical_or(j <= i - window);
-  return hidden;
-}
-
-// [t, heads, K] -> wide [heads, t, K]; key heads are repeated for the query heads that share them.
-at::Tensor by_head(const at::Tensor& x, int64_t repeats) {
-  return wide(x).permute({1, 0, 2}).repeat_interleave(repeats, 0);
-}
+using plain::by_head;
+using plain::hidden_keys;
 
 struct Scores {
   at::Tensor q, k, v, p, tanh;  // [H, t, K]; p and tanh(s / cap) [H, queries, keys]

@@ -37,6 +37,11 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 at::Tensor swiglu_backward(const at::Tensor& dh, const at::Tensor& gate_up);
 
 // These materialise the scores of one document at a time.
+// What attention forms share. True where query i (its last one at key position keys - 1) may not see key j:
+// [queries, keys].
+at::Tensor hidden_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device);
+// [t, heads, K] -> wide [heads, t, K]; key heads are repeated for the query heads that share them.
+at::Tensor by_head(const at::Tensor& x, int64_t repeats);
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const at::Tensor& document_starts, double scale, int64_t window, AttentionSaved* saved);
 void attention_backward(const at::Tensor& dout, const AttentionSaved& saved,

@@ -3,11 +3,6 @@
 #include "core/kernels/plain.h"
 
 namespace decant::plain {
-namespace {
-
-constexpr double kMasked = -std::numeric_limits<double>::infinity();
-
-// True where query i (its last one at key position keys - 1) may not see key j: [queries, keys].
 at::Tensor hidden_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device) {
   const auto i =
       at::arange(queries, at::TensorOptions(at::kLong).device(device)).unsqueeze(1) + (keys - queries);
@@ -17,10 +12,13 @@ at::Tensor hidden_keys(int64_t queries, int64_t keys, int64_t window, const at::
   return hidden;
 }
 
-// [t, heads, K] -> wide [heads, t, K]; key heads are repeated for the query heads that share them.
 at::Tensor by_head(const at::Tensor& x, int64_t repeats) {
   return wide(x).permute({1, 0, 2}).repeat_interleave(repeats, 0);
 }
+
+namespace {
+
+constexpr double kMasked = -std::numeric_limits<double>::infinity();
 
 struct Scores {
   at::Tensor q, k, v, log_sum, p;  // [H, t, K]; log_sum [H, queries], p [H, queries, keys]

@@ -26,11 +26,14 @@
 #include "tests/data_pipeline/byte_tokenizer.h"
 #include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/folder_files.h"
 #include "tests/support/shared.h"
 
 namespace decant {
 namespace {
 namespace fs = std::filesystem;
+using test::differing_files;
+using test::files_below;
 
 std::string line_of(const std::string& id, const std::string& customer, const std::vector<std::string>& turns,
                     const std::string& tenant = "t", const Json& meta = Json()) {
@@ -132,24 +135,6 @@ std::map<std::string, int> copies_of(const fs::path& corpus, const std::string& 
       for (const auto& d : reader.row(r)) ++copies[entry.path().filename().string() + "/" + d.id];
   }
   return copies;
-}
-
-std::map<std::string, std::string> files_below(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file())
-      files[entry.path().lexically_relative(folder).string()] = read_file(entry.path());
-  return files;
-}
-
-std::vector<std::string> differing_files(const fs::path& a, const fs::path& b) {
-  const auto x = files_below(a), y = files_below(b);
-  std::vector<std::string> names;
-  for (const auto& [name, bytes] : x)
-    if (!y.contains(name) || y.at(name) != bytes) names.push_back(name);
-  for (const auto& [name, bytes] : y)
-    if (!x.contains(name)) names.push_back(name);
-  return names;
 }
 
 std::map<std::string, fs::file_time_type> times_below(const fs::path& folder) {

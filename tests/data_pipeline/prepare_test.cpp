@@ -23,11 +23,14 @@
 #include "tests/data_pipeline/byte_tokenizer.h"
 #include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/folder_files.h"
 #include "tests/support/shared.h"
 
 namespace decant {
 namespace {
 namespace fs = std::filesystem;
+using test::differing_files;
+using test::files_below;
 
 std::string line_of(const std::string& id, const std::string& tenant, const std::string& customer,
                     const std::string& question, const std::string& answer,
@@ -75,25 +78,6 @@ std::vector<Json> lines(const fs::path& path) {
     rows.push_back(parse_json(text.substr(at, end - at), path.string()));
   }
   return rows;
-}
-
-std::map<std::string, std::string> files_below(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file())
-      files[entry.path().lexically_relative(folder).string()] = read_file(entry.path());
-  return files;
-}
-
-// Files that one folder has and the other has not, or with other bytes.
-std::vector<std::string> differing_files(const fs::path& a, const fs::path& b) {
-  const auto x = files_below(a), y = files_below(b);
-  std::vector<std::string> names;
-  for (const auto& [name, bytes] : x)
-    if (!y.contains(name) || y.at(name) != bytes) names.push_back(name);
-  for (const auto& [name, bytes] : y)
-    if (!x.contains(name)) names.push_back(name);
-  return names;
 }
 
 TEST(Prepare, NothingIsLostWithoutAReason) {
