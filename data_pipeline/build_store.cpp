@@ -183,7 +183,7 @@ class RecordWorker {
       for (const Message& message : whole.messages) texts.push_back(message.content);
       index_->scan(c.tenant, texts, tools.scratch, out.hits);
     }
-    out.json = (rejected == nullptr ? conversation_json(c) : pair_json(c, *rejected)).dump();
+    out.json = rejected == nullptr ? conversation_text(c) : pair_text(c, *rejected);
     const bool judged = c.judged && config_.preference == Preference::kPairs;
     if (judged && rejected == nullptr && !c.pair.empty())
       return quarantine(Stage::kMix, "half_pair",

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "data_pipeline/json_line.h"
 #include "data_pipeline/json_tree.h"
 #include "data_pipeline/record_form.h"
 
@@ -11,30 +12,44 @@ namespace decant {
 
 namespace {
 
-Json message_json(const Message& message) {
-  Json json = {{"role", message.role}, {"content", message.content}};
-  if (!message.tool_calls.is_null()) json["tool_calls"] = message.tool_calls;
-  if (!message.reasoning.empty()) json["reasoning_content"] = message.reasoning;
-  if (!message.name.empty()) json["name"] = message.name;
-  if (!message.tool_call_id.empty()) json["tool_call_id"] = message.tool_call_id;
-  if (message.weight != 1) json["weight"] = message.weight;
-  return json;
+// Ids of records without one are hashes of it.
+void append_message(std::string& out, const Message& message) {
+  JsonLine line(out);
+  line.text("role", message.role).text("content", message.content);
+  if (!message.tool_calls.is_null()) line.tree("tool_calls", message.tool_calls);
+  if (!message.reasoning.empty()) line.text("reasoning_content", message.reasoning);
+  if (!message.name.empty()) line.text("name", message.name);
+  if (!message.tool_call_id.empty()) line.text("tool_call_id", message.tool_call_id);
+  if (message.weight != 1) line.tree("weight", message.weight);
+  line.end();
 }
 
-// The text of message_json, without the tree: ids of records without one are hashes of it.
-void append_message(std::string& out, const Message& message) {
-  const auto member = [&](const char* key, const std::string& value) {
-    out += key;
-    append_json_string(out, value);
-  };
-  member("{\"role\":", message.role);
-  member(",\"content\":", message.content);
-  if (!message.tool_calls.is_null()) (out += ",\"tool_calls\":") += message.tool_calls.dump();
-  if (!message.reasoning.empty()) member(",\"reasoning_content\":", message.reasoning);
-  if (!message.name.empty()) member(",\"name\":", message.name);
-  if (!message.tool_call_id.empty()) member(",\"tool_call_id\":", message.tool_call_id);
-  if (message.weight != 1) (out += ",\"weight\":") += Json(message.weight).dump();
-  out += '}';
+void append_messages(std::string& out, const std::vector<Message>& messages) {
+  out += '[';
+  for (size_t m = 0; m < messages.size(); ++m) {
+    if (m > 0) out += ',';
+    append_message(out, messages[m]);
+  }
+  out += ']';
+}
+
+std::string text_of(const Conversation& c, const std::string& id, const Conversation* rejected) {
+  std::string out;
+  JsonLine line(out);
+  line.text("id", id).text("tenant", c.tenant).text("period", c.period).text("customer", c.customer);
+  append_messages(line.member("messages"), c.messages);
+  JsonLine(line.member("source"))
+      .text("file", c.source.file)
+      .number("byte_offset", c.source.byte_offset)
+      .number("line", c.source.line)
+      .end();
+  if (!c.tools.is_null()) line.tree("tools", c.tools);
+  if (!c.pair.empty()) line.text("pair", c.pair);
+  if (c.judged || !c.pair.empty() || c.rejected) line.written("rejected", c.rejected ? "true" : "false");
+  if (!c.meta.is_null()) line.tree("meta", c.meta);
+  if (rejected != nullptr) append_messages(line.member("rejected_messages"), rejected->messages);
+  line.end();
+  return out;
 }
 
 }  // namespace
@@ -53,26 +68,12 @@ bool is_period(std::string_view p) {
   return month >= 1 && month <= 12;
 }
 
-Json conversation_json(const Conversation& c) {
-  Json messages = Json::array();
-  for (const Message& message : c.messages) messages.push_back(message_json(message));
-  Json json = {{"id", c.id}, {"tenant", c.tenant}, {"period", c.period}, {"customer", c.customer}};
-  json["messages"] = std::move(messages);
-  json["source"] = {{"file", c.source.file}, {"byte_offset", c.source.byte_offset}, {"line", c.source.line}};
-  if (!c.tools.is_null()) json["tools"] = c.tools;
-  if (!c.pair.empty()) json["pair"] = c.pair;
-  if (c.judged || !c.pair.empty() || c.rejected) json["rejected"] = c.rejected;
-  if (!c.meta.is_null()) json["meta"] = c.meta;
-  return json;
-}
+Json conversation_json(const Conversation& c) { return parse_json(conversation_text(c), "a conversation"); }
 
-Json pair_json(const Conversation& chosen, const Conversation& rejected) {
-  Json json = conversation_json(chosen);
-  json["id"] = chosen.pair;
-  Json messages = Json::array();
-  for (const Message& message : rejected.messages) messages.push_back(message_json(message));
-  json["rejected_messages"] = std::move(messages);
-  return json;
+std::string conversation_text(const Conversation& c) { return text_of(c, c.id, nullptr); }
+
+std::string pair_text(const Conversation& chosen, const Conversation& rejected) {
+  return text_of(chosen, chosen.pair, &rejected);
 }
 
 size_t common_messages(const Conversation& a, const Conversation& b) {

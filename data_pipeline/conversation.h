@@ -36,10 +36,12 @@ struct Conversation {
   Json meta;
 };
 
+// One line of canonical JSON (record_format.h: the form `messages`), and the same as a tree.
+std::string conversation_text(const Conversation& conversation);
 Json conversation_json(const Conversation& conversation);
 // A pair as one record: the better conversation under the pair's id, with what is said in the other one as
 // `rejected_messages`.
-Json pair_json(const Conversation& chosen, const Conversation& rejected);
+std::string pair_text(const Conversation& chosen, const Conversation& rejected);
 
 // A canonical record from JSON (record_format.h: the form `messages`), of a pair the better conversation;
 // Error text without a prefix, since the caller knows the place.

@@ -342,7 +342,7 @@ bool ErasureTraces::keep(const Conversation& kept) {
       named = named || trace.kind == TraceKind::kCustomer || trace.kind == TraceKind::kValue;
     });
   };
-  mark(conversation_json(kept).dump());
+  mark(conversation_text(kept));
   for (const Message& message : kept.messages) {  // as they are, for pieces that end where JSON escapes
     mark(message.content);
     mark(message.reasoning);

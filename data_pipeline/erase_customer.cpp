@@ -90,9 +90,9 @@ void CustomerTrace::add(const CustomerTrace& other) {
   customers.insert(other.customers.begin(), other.customers.end());
   ids.insert(other.ids.begin(), other.ids.end());
   std::set<std::string> known;
-  for (const Conversation& c : documents) known.insert(conversation_json(c).dump());
+  for (const Conversation& c : documents) known.insert(conversation_text(c));
   for (const Conversation& c : other.documents)
-    if (known.insert(conversation_json(c).dump()).second) documents.push_back(c);
+    if (known.insert(conversation_text(c)).second) documents.push_back(c);
 }
 
 std::vector<std::string> CustomerTrace::ids_of(const std::string& tenant) const {

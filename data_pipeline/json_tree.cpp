@@ -468,12 +468,30 @@ Json to_json(JsonValue value, bool inexact_numbers_as_text) {
   return json;
 }
 
+namespace {
+
+bool escaped(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
+
+// Of eight bytes. The lowest byte that a test finds is right, which is all that "any" needs.
+bool any_escaped(const char* p) {
+  constexpr uint64_t kEach = 0x0101010101010101ull;
+  uint64_t v;
+  std::memcpy(&v, p, sizeof v);
+  const auto zero = [](uint64_t x) { return (x - kEach) & ~x; };
+  const uint64_t control = (v - 0x20 * kEach) & ~v;
+  return ((control | zero(v ^ '"' * kEach) | zero(v ^ '\\' * kEach)) & 0x80 * kEach) != 0;
+}
+
+}  // namespace
+
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   size_t begin = 0;
   for (size_t i = 0; i < text.size(); ++i) {
+    while (i + 8 <= text.size() && !any_escaped(text.data() + i)) i += 8;
+    if (i == text.size()) break;
     const auto c = static_cast<unsigned char>(text[i]);
-    if (c >= 0x20 && c != '"' && c != '\\') continue;
+    if (!escaped(c)) continue;
     out.append(text, begin, i - begin);
     begin = i + 1;
     out += '\\';

@@ -109,21 +109,19 @@ std::string_view TextNormalizer::normalize(std::string_view text, std::string& b
 }
 
 std::string matching_text(std::string_view text) {
-  MappedText folded;
-  append_normal_form(repair_utf8(text), PinnedForm::kNFKC, 0, folded);
+  std::string repaired, buffer;
+  if (valid_utf8_prefix(text) < text.size()) text = repaired = repair_utf8(text);
+  if (!is_ascii(text)) text = normal_form(text, PinnedForm::kNFKC, buffer);
   const uint8_t* classes = character_classes();
   std::string kept;
-  kept.reserve(folded.text.size());
-  bool space = false;
-  for (const char *p = folded.text.data(), *end = p + folded.text.size(); p < end;) {
-    const char* begin = p;
-    if ((classes[next_code_point(p)] & kSpace) != 0) {
-      space = true;
-      continue;
-    }
-    if (space && !kept.empty()) kept += ' ';
-    space = false;
-    kept.append(begin, p);
+  kept.reserve(text.size());
+  for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+    // A run of what is no white space, from `begin` to `last`; then the white space.
+    const char *const begin = p, *last = p;
+    while (p < end && (classes[next_code_point(p)] & kSpace) == 0) last = p;
+    if (last == begin) continue;
+    if (!kept.empty()) kept += ' ';
+    kept.append(begin, last);
   }
   return kept;
 }

@@ -24,6 +24,11 @@ const icu::Normalizer2& pinned(PinnedForm form) {
   return (form == PinnedForm::kNFC ? nfc : form == PinnedForm::kNFKC ? nfkc : folded).get();
 }
 
+icu::StringPiece icu_piece(std::string_view text) {
+  check(text.size() < (1u << 30), "a text of ", text.size(), " bytes is too long to be normalised at once");
+  return {text.data(), static_cast<int32_t>(text.size())};
+}
+
 bool stable_by_icu(UChar32 c) {
   const icu::Normalizer2& nfc = pinned(PinnedForm::kNFC);
   UErrorCode status = U_ZERO_ERROR;
@@ -32,10 +37,21 @@ bool stable_by_icu(UChar32 c) {
 
 }  // namespace
 
-void append_normal_form(std::string_view text, PinnedForm form, size_t source_offset, MappedText& out) {
-  check(text.size() < (1u << 30), "a text of ", text.size(), " bytes is too long to be normalised at once");
+std::string_view normal_form(std::string_view text, PinnedForm form, std::string& buffer) {
+  const icu::StringPiece piece = icu_piece(text);
   const icu::Normalizer2& with = pinned(form);
-  const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
+  UErrorCode status = U_ZERO_ERROR;
+  if (with.isNormalizedUTF8(piece, status)) return text;
+  buffer.clear();
+  icu::StringByteSink<std::string> sink(&buffer);
+  with.normalizeUTF8(0, piece, sink, nullptr, status);
+  expect_icu(status);
+  return buffer;
+}
+
+void append_normal_form(std::string_view text, PinnedForm form, size_t source_offset, MappedText& out) {
+  const icu::StringPiece piece = icu_piece(text);
+  const icu::Normalizer2& with = pinned(form);
   UErrorCode status = U_ZERO_ERROR;
   if (with.isNormalizedUTF8(piece, status)) {
     out.text += text;

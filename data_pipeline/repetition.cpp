@@ -73,26 +73,33 @@ void RepetitionMeter::measure_lines(const TextScan& scan, Repetition& r) {
 }
 
 // Of a short list, cheaply, by one bit of many for each key; false says nothing.
-bool RepetitionMeter::surely_distinct(const std::vector<uint64_t>& keys, size_t count) {
-  if (count > 256) return false;
-  const size_t size = std::bit_ceil(count * 256);
+bool RepetitionMeter::surely_distinct(const std::vector<uint64_t>& keys) {
+  if (keys.size() > 256) return false;
+  const size_t size = std::bit_ceil(keys.size() * 256);
   bits_.assign(std::max<size_t>(size / 64, 1), 0);
-  for (size_t i = 0; i < count; ++i) {
-    const size_t bit = (keys[i] ^ keys[i] >> 32) & (size - 1);
+  for (const uint64_t key : keys) {
+    const size_t bit = (key ^ key >> 32) & (size - 1);
     if (bits_[bit / 64] >> bit % 64 & 1) return false;
     bits_[bit / 64] |= uint64_t{1} << bit % 64;
   }
   return true;
 }
 
-void RepetitionMeter::find_repeats(const std::vector<uint64_t>& keys, size_t count) {
+// repeats_ of keys_.
+void RepetitionMeter::find_repeats() {
   repeats_.clear();
-  if (surely_distinct(keys, count)) return;
-  set_.clear(count);
-  set_.insert_all(keys.data(), count, [&](size_t i) {
-    repeats_.push_back(keys[i]);
-    return size_t{1};
-  });
+  if (surely_distinct(keys_)) return;
+  set_.clear(keys_.size());
+  for (const uint64_t key : keys_)
+    if (!set_.insert(key)) repeats_.push_back(key);
+}
+
+// Of `words`, whose keys_ are there, those that are in repeats_ (which count_repeats() has counted).
+void RepetitionMeter::keep_repeated(std::vector<uint32_t>& words) {
+  size_t kept = 0;
+  for (size_t k = 0; k < words.size(); ++k)
+    if (counter_.count(keys_[k]) > 0) words[kept++] = words[k];
+  words.resize(kept);
 }
 
 // How often the most frequent of repeats_ was seen, all in all.
@@ -104,72 +111,140 @@ uint32_t RepetitionMeter::count_repeats() {
 }
 
 // Counter(n-grams).most_common(1): the most frequent one, of equals the first seen; its length (with the
-// spaces between) times its count.
-float RepetitionMeter::top_ngram(const TextScan& scan, size_t n) {
-  const size_t words = scan.words.size();
-  if (words < n) return 0;
+// spaces between) times its count. repeated_ has the words whose n-grams were seen more than once.
+float RepetitionMeter::top_ngram(const TextScan& scan, size_t n, uint32_t most) {
   size_t top = 0;
-  uint32_t most = 1;
-  if (!repeats_.empty()) {  // else of n - 1 words none was seen again, and so none of n
-    find_repeats(parted_, words - n + 1);
-    if (!repeats_.empty()) {
-      most = count_repeats();
-      while (counter_.count(parted_[top]) + 1 != most) ++top;
+  for (size_t k = 0; most > 1; ++k)
+    if (counter_.count(keys_[k]) + 1 == most) {
+      top = repeated_[k];
+      break;
     }
-  }
   const auto length = static_cast<double>(begin_[top + n] - begin_[top] + n - 1);
   return ratio(length * most, scan.characters);
 }
 
+// copied_: words from which n >= 5 words, joined, may stand in the text a second time. Where they do, and
+// have kPrefix bytes or more, the first kPrefix are the same; where they have fewer, so have the first five
+// of them at both places, and these begin with the same bytes.
+void RepetitionMeter::find_copied_beginnings(const TextScan& scan) {
+  constexpr size_t kPrefix = TextScan::kJoinedPadding, kWords = 5;
+  static_assert(kPrefix == 2 * sizeof(uint64_t));
+  const auto& words = scan.words;
+  const size_t count = words.size() - (kWords - 1);
+  const size_t all_bytes = scan.joined.size() - TextScan::kJoinedPadding;
+  const auto eight = [&](size_t at) {
+    uint64_t v;
+    std::memcpy(&v, scan.joined.data() + at, sizeof v);
+    return v;
+  };
+  copied_.resize(count);
+  keys_.resize(count);
+  size_t least = kPrefix;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t at = words[i].begin;
+    copied_[i] = static_cast<uint32_t>(i);
+    keys_[i] = mix(eight(at) + 0x9E3779B97F4A7C15ull * eight(at + 8));
+    const size_t end = i + kWords < words.size() ? words[i + kWords].begin : all_bytes;
+    least = std::min(least, end - at);
+  }
+  find_repeats();
+  count_repeats();
+  keep_repeated(copied_);
+  if (least == kPrefix) return;
+
+  brief_.clear();
+  keys_.clear();
+  for (size_t i = 0; i < count; ++i) {
+    const size_t at = words[i].begin;
+    const size_t end = i + kWords < words.size() ? words[i + kWords].begin : all_bytes;
+    if (end - at >= kPrefix) continue;
+    brief_.push_back(static_cast<uint32_t>(i));
+    const uint64_t low = eight(at), high = eight(at + 8);
+    if (least <= 8) {
+      keys_.push_back(mix(low << (64 - 8 * least)));
+    } else {
+      keys_.push_back(mix(low + 0x9E3779B97F4A7C15ull * (high << (128 - 8 * least))));
+    }
+  }
+  find_repeats();
+  if (repeats_.empty()) return;
+  count_repeats();
+  keep_repeated(brief_);
+  const size_t before = copied_.size();
+  copied_.insert(copied_.end(), brief_.begin(), brief_.end());
+  std::inplace_merge(copied_.begin(), copied_.begin() + static_cast<ptrdiff_t>(before), copied_.end());
+  copied_.erase(std::unique(copied_.begin(), copied_.end()), copied_.end());
+}
+
 // n words without spaces between, as one string; after one that was seen before, n words on.
-float RepetitionMeter::duplicate_ngrams(const TextScan& scan, size_t n) {
-  const size_t words = scan.words.size();
-  if (words < n) return 0;
-  const size_t grams = words - n + 1;
-  if (surely_distinct(joined_, grams)) return 0;
-  set_.clear(grams);
-  double repeated = 0;
-  set_.insert_all(joined_.data(), grams, [&](size_t i) {
-    repeated += begin_[i + n] - begin_[i];
-    return n;
-  });
-  return ratio(repeated, scan.characters);
+void RepetitionMeter::measure_copies(const TextScan& scan, Repetition& r) {
+  const auto& words = scan.words;
+  if (words.size() < 5) return;
+  find_copied_beginnings(scan);
+  if (copied_.empty()) return;
+  joined_.resize(words.size());
+  const auto append = [&](uint32_t i, const ScannedWord& next) {
+    joined_[i] = reduce_mod_p(Uint128{joined_[i]} * next.power + next.hash);
+  };
+  for (const uint32_t i : copied_) {
+    joined_[i] = words[i].hash;
+    for (size_t k = 1; k < 4; ++k) append(i, words[i + k]);
+  }
+  float* const values[] = {&r.dup_5gram, &r.dup_6gram, &r.dup_7gram,
+                           &r.dup_8gram, &r.dup_9gram, &r.dup_10gram};
+  for (size_t n = 5; n <= 10 && n <= words.size(); ++n) {
+    while (!copied_.empty() && copied_.back() + n > words.size()) copied_.pop_back();
+    for (const uint32_t i : copied_) append(i, words[i + n - 1]);
+    set_.clear(copied_.size());
+    double repeated = 0;
+    size_t next = 0;
+    for (const uint32_t i : copied_) {
+      if (i < next || set_.insert(joined_[i])) continue;
+      repeated += begin_[i + n] - begin_[i];
+      next = i + n;
+    }
+    *values[n - 5] = ratio(repeated, scan.characters);
+  }
 }
 
 void RepetitionMeter::measure_words(const TextScan& scan, Repetition& r) {
   const size_t words = scan.words.size();
   if (words == 0) return;
-  joined_.resize(words);
   parted_.resize(words);
   begin_.resize(words + 1);
+  repeated_.resize(words);
   uint32_t at = 0;
   for (size_t i = 0; i < words; ++i) {
-    joined_[i] = scan.words[i].hash;
     parted_[i] = mix(scan.words[i].hash + 1);
+    repeated_[i] = static_cast<uint32_t>(i);
     begin_[i] = at;
     at += scan.words[i].characters;
   }
   begin_[words] = at;
-  find_repeats(parted_, words);
+  // repeated_ becomes the words whose n-grams stand in the text more than once: no others can have longer
+  // ones that do. How often the most frequent one is there.
+  const auto count = [&](size_t n) -> uint32_t {
+    while (!repeated_.empty() && repeated_.back() + n > words) repeated_.pop_back();
+    keys_.clear();
+    for (const uint32_t i : repeated_) {
+      if (n > 1) parted_[i] = mix(parted_[i] * 0x9E3779B97F4A7C15ull + scan.words[i + n - 1].hash + 1);
+      keys_.push_back(parted_[i]);
+    }
+    find_repeats();
+    return count_repeats();
+  };
+  count(1);
   r.unique_word_fraction = ratio(static_cast<double>(words - repeats_.size()), static_cast<double>(words));
-  float* const values[] = {&r.top_2gram, &r.top_3gram, &r.top_4gram, &r.dup_5gram, &r.dup_6gram,
-                           &r.dup_7gram, &r.dup_8gram, &r.dup_9gram, &r.dup_10gram};
+  float* const top[] = {&r.top_2gram, &r.top_3gram, &r.top_4gram};
   for (size_t n = 2; n <= 10 && n <= words; ++n) {
-    const ScannedWord* next = &scan.words[n - 1];
-    // Whole n-grams count to 4, and to 10 where there are copies of 5.
-    if (n <= 5 || r.dup_5gram > 0)
-      for (size_t i = 0; i + n <= words; ++i)
-        parted_[i] = mix(parted_[i] * 0x9E3779B97F4A7C15ull + next[i].hash + 1);
-    for (size_t i = 0; i + n <= words; ++i)
-      joined_[i] = reduce_mod_p(Uint128{joined_[i]} * next[i].power + next[i].hash);
-    *values[n - 2] = n <= 4 ? top_ngram(scan, n) : duplicate_ngrams(scan, n);
+    keep_repeated(repeated_);
+    const uint32_t most = count(n);
+    if (n <= 4) *top[n - 2] = top_ngram(scan, n, most);
+    if (n < 10) continue;
+    keep_repeated(repeated_);
+    r.word_repetition = ratio(static_cast<double>(repeated_.size()), static_cast<double>(words - 9));
   }
-  if (words < 10 || r.dup_5gram == 0) return;
-  find_repeats(parted_, words - 9);
-  count_repeats();
-  auto again = static_cast<double>(repeats_.size());
-  counter_.each([&](uint32_t) { ++again; });
-  r.word_repetition = ratio(again, static_cast<double>(words - 9));
+  measure_copies(scan, r);
 }
 
 void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
@@ -179,16 +254,16 @@ void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
   constexpr size_t kLength = 10;
   if (scan.characters >= kLength) {
     const size_t grams = scan.characters - kLength + 1;
-    characters_.clear();
+    keys_.clear();
     const char* first = text.data();
     const char* last = first;  // behind the n-gram's end
     for (size_t i = 0; i < kLength - 1; ++i) next_code_point(last);
     while (last < text.data() + text.size()) {
       next_code_point(last);
-      characters_.push_back(xxh3_64({first, static_cast<size_t>(last - first)}));
+      keys_.push_back(xxh3_64({first, static_cast<size_t>(last - first)}));
       next_code_point(first);
     }
-    find_repeats(characters_, grams);
+    find_repeats();
     if (!repeats_.empty()) {
       count_repeats();
       frequencies_.clear();

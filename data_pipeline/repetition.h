@@ -72,25 +72,6 @@ class RepetitionMeter {
       return true;
     }
 
-    // Inserts keys from `first` on; calls `again` with each that is not new, and goes on after its answer
-    // many.
-    template <class F>
-    void insert_all(const uint64_t* keys, size_t count, F again) {
-      uint64_t* const slots = keys_.data();
-      const uint64_t mask = mask_;
-      for (size_t i = 0; i < count;) {
-        const uint64_t key = keys[i] + (keys[i] == 0);
-        size_t at = (key ^ key >> 32) & mask;
-        while (slots[at] != 0 && slots[at] != key) at = (at + 1) & mask;
-        if (slots[at] == 0) [[likely]] {
-          slots[at] = key;
-          ++i;
-        } else {
-          i += again(i);
-        }
-      }
-    }
-
    protected:
     std::vector<uint64_t> keys_;
     uint64_t mask_ = 0;
@@ -138,19 +119,23 @@ class RepetitionMeter {
   void measure_lines(const TextScan& scan, Repetition& r);
   void measure_words(const TextScan& scan, Repetition& r);
   void measure_characters(const TextScan& scan, Repetition& r);
-  float top_ngram(const TextScan& scan, size_t n);
-  float duplicate_ngrams(const TextScan& scan, size_t n);
-  bool surely_distinct(const std::vector<uint64_t>& keys, size_t count);
-  void find_repeats(const std::vector<uint64_t>& keys, size_t count);
+  bool surely_distinct(const std::vector<uint64_t>& keys);
+  void find_repeats();
+  void keep_repeated(std::vector<uint32_t>& words);
   uint32_t count_repeats();
+  float top_ngram(const TextScan& scan, size_t n, uint32_t most);
+  void find_copied_beginnings(const TextScan& scan);
+  void measure_copies(const TextScan& scan, Repetition& r);
 
   std::vector<uint64_t> bits_;
   Set set_;
-  Counter counter_;                        // of repeats_
-  std::vector<uint64_t> joined_, parted_;  // by first word: hash of n words without and with their boundaries
-  std::vector<uint32_t> begin_;            // characters before a word, all words in a row
-  std::vector<uint64_t> characters_;       // hash of 10 characters
-  std::vector<uint64_t> repeats_;          // keys once for each time they were seen again
+  Counter counter_;                       // of repeats_
+  std::vector<uint64_t> keys_, repeats_;  // what is looked for, and once for each time that it was seen again
+  std::vector<uint64_t> parted_,
+      joined_;  // by word: hash of the n words from it on, with and without boundaries
+  std::vector<uint32_t> repeated_, copied_,
+      brief_;                    // words at which n-grams may repeat: of whole words, of joined ones
+  std::vector<uint32_t> begin_;  // characters before a word, all words in a row
   std::vector<uint32_t> frequencies_;
   std::vector<uint32_t> last_seen_;
 };

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,7 @@ enum WordFlag : uint32_t {
 struct ScannedWord {
   uint64_t hash = 0, power = 1;
   uint32_t characters = 0, flags = 0;
+  uint32_t begin = 0;  // in `joined`
 };
 
 __extension__ typedef unsigned __int128 Uint128;
@@ -56,6 +58,8 @@ struct TextScan {
 
   std::string_view text;
   std::vector<ScannedWord> words;
+  std::string joined;  // the words without what stands between them, then kJoinedPadding zeros
+  static constexpr size_t kJoinedPadding = 16;
   std::vector<std::string_view> lines;  // as Python's splitlines()
 
   // Characters (code points).

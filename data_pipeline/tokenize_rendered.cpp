@@ -28,7 +28,7 @@ void weigh(const Segment& segment, const Tokenizer& tokenizer, size_t begin, Tok
   }
   std::vector<size_t> end(ids.size() - begin);
   size_t at = 0;
-  for (size_t k = 0; k < end.size(); ++k) end[k] = at += tokenizer.decode({ids[begin + k]}).size();
+  for (size_t k = 0; k < end.size(); ++k) end[k] = at += tokenizer.decoded_bytes(ids[begin + k]);
   std::vector<uint8_t> weight = w;
   if (at != w.size()) {
     weight.clear();
@@ -37,7 +37,7 @@ void weigh(const Segment& segment, const Tokenizer& tokenizer, size_t begin, Tok
       while (j < w.size() && w[j] == w[i]) ++j;
       const auto before = tokenizer.encode(std::string_view(segment.text).substr(0, j), SpecialMode::kAsText);
       size_t length = 0;
-      for (const int64_t id : before) length += tokenizer.decode({id}).size();
+      for (const int64_t id : before) length += tokenizer.decoded_bytes(id);
       weight.resize(std::clamp(j == w.size() ? at : length, weight.size(), at), w[i]);
       i = j;
     }
@@ -59,7 +59,8 @@ TokenizedDocument tokenize_rendered(const Rendered& rendered, const Tokenizer& t
     const size_t begin = document.tokens.size();
     document.lost_bytes += tokenizer.encode(segment.text, SpecialMode::kAsText, document.tokens);
     weigh(segment, tokenizer, begin, document);
-    segment = {};
+    segment.text.clear();
+    segment.weight.clear();
   };
   const auto add_text = [&](std::string_view text, uint8_t weight) {
     segment.text += text;

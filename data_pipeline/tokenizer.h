@@ -32,6 +32,8 @@ class Tokenizer {
   // Bytes of the ids; special tokens as their text unless skip_special. Error for an id outside the
   // vocabulary.
   virtual std::string decode(const std::vector<int64_t>& ids, bool skip_special = false) const = 0;
+  // How many bytes decode({id}) has.
+  virtual size_t decoded_bytes(int64_t id) const { return decode({id}).size(); }
   virtual int64_t vocab_size() const = 0;  // largest id + 1
   virtual std::optional<int64_t> id_of(
       std::string_view token) const = 0;  // special or ordinary token by its text

@@ -110,6 +110,11 @@ class ByteLevelTokenizer final : public Tokenizer {
     return text;
   }
 
+  size_t decoded_bytes(int64_t id) const override {
+    const bool of_bytes = id >= 0 && id < vocab_size() && bpe_.tokens().has(static_cast<uint32_t>(id));
+    return of_bytes ? bpe_.tokens().bytes(static_cast<uint32_t>(id)).size() : Tokenizer::decoded_bytes(id);
+  }
+
   int64_t vocab_size() const override { return static_cast<int64_t>(end_id_); }
 
   std::optional<int64_t> id_of(std::string_view token) const override {

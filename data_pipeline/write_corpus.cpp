@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/progress.h"
+#include "data_pipeline/json_line.h"
 #include "data_pipeline/ledger.h"
 #include "data_pipeline/pii.h"
 #include "data_pipeline/record_parser.h"
@@ -30,29 +31,33 @@ std::string base64(std::string_view bytes) {
   return text;
 }
 
-Json position_json(const StoreReader& store, const StoreRow& row) {
-  return {{"file", store.facts().at("inputs").at(row.file).at("name")},
-          {"line", row.line},
-          {"byte_offset", row.byte_offset}};
+// Begins a line of a list.
+JsonLine listed(std::string& out, const StoreReader& store, const StoreRow& row) {
+  JsonLine line(out);
+  line.text("file", store.facts().at("inputs").at(row.file).at("name").get_ref<const std::string&>())
+      .number("line", row.line)
+      .number("byte_offset", row.byte_offset);
+  return line;
 }
 
 // What the decisions found wrong has no record: its conversation, as it is stored, stands for it.
-Json quarantine_line(const StoreReader& store, const StoredDocument& document, const std::string& reason,
-                     const std::string& text) {
+std::string quarantine_line(const StoreReader& store, const StoredDocument& document,
+                            const std::string& reason, const std::string& text) {
   const StoreRow& row = document.row();
-  Json line = position_json(store, row);
-  line["reason"] = reason;
-  line["text"] = text;
+  std::string out;
+  JsonLine line = listed(out, store, row);
+  line.text("reason", reason).text("text", text);
   if (row.record_cut != 0) {
-    line["record_bytes"] = row.content_bytes;
+    line.number("record_bytes", row.content_bytes);
   } else if (row.record_bytes == 0) {
-    line["conversation"] = parse_json(document.json(), "store");
+    line.written("conversation", document.json());
   } else if (is_utf8(document.record())) {
-    line["record"] = document.record();
+    line.text("record", document.record());
   } else {
-    line["record_base64"] = base64(document.record());
+    line.text("record_base64", base64(document.record()));
   }
-  return line;
+  line.end();
+  return out += '\n';
 }
 
 std::string decided_text(const StoreRow& row, const std::string& reason, int64_t sequence_length) {
@@ -61,25 +66,27 @@ std::string decided_text(const StoreRow& row, const std::string& reason, int64_t
   return {};
 }
 
-Json duplicate_line(const StoreReader& store, const StoredDocument& document, const Decision& decision,
-                    const std::string& reason, const std::string& detail) {
-  Json line = position_json(store, document.row());
-  line["tenant"] = store.name(document.row().tenant);
-  line["id"] = document.id();
-  line["kept"] = decision.kept_instead == kNoDocument ? Json() : Json(store.get(decision.kept_instead).id());
-  line["kind"] = reason;
-  if (!detail.empty()) line["detail"] = detail;
-  return line;
+// `kept`: the id of the document that stays; null: it is one of an earlier month.
+std::string duplicate_line(const StoreReader& store, const StoredDocument& document, const std::string* kept,
+                           const std::string& reason, const std::string& detail) {
+  std::string out;
+  JsonLine line = listed(out, store, document.row());
+  line.text("tenant", store.name(document.row().tenant)).text("id", document.id());
+  kept == nullptr ? line.written("kept", "null") : line.text("kept", *kept);
+  line.text("kind", reason);
+  if (!detail.empty()) line.text("detail", detail);
+  line.end();
+  return out += '\n';
 }
 
-Json dropped_line(const StoreReader& store, const StoredDocument& document, const std::string& reason,
-                  const std::string& detail) {
-  Json line = position_json(store, document.row());
-  line["tenant"] = store.name(document.row().tenant);
-  line["id"] = document.id();
-  line["reason"] = reason;
-  if (!detail.empty()) line["detail"] = detail;
-  return line;
+std::string dropped_line(const StoreReader& store, const StoredDocument& document, const std::string& reason,
+                         const std::string& detail) {
+  std::string out;
+  JsonLine line = listed(out, store, document.row());
+  line.text("tenant", store.name(document.row().tenant)).text("id", document.id()).text("reason", reason);
+  if (!detail.empty()) line.text("detail", detail);
+  line.end();
+  return out += '\n';
 }
 
 void note_changes(const StoreRow& row, const std::string& tenant, std::string_view id, LedgerEntry entry,
@@ -187,18 +194,18 @@ void write_lists(const CorpusDocuments& documents, int64_t sequence_length, cons
         entry.fate = "duplicate";
         entry.reason = decisions.reason(decision);
         entry.detail = decisions.detail(i);
-        const Json line = duplicate_line(store, document, decision, entry.reason, entry.detail);
-        duplicates.write(line.dump() + "\n");
-        if (line["kept"].is_string())
-          entry.detail =
-              concat("of ", line["kept"].get<std::string>(), entry.detail.empty() ? "" : ", ", entry.detail);
+        std::string kept;
+        const bool here = decision.kept_instead != kNoDocument;
+        if (here) kept = store.get(decision.kept_instead).id();
+        duplicates.write(duplicate_line(store, document, here ? &kept : nullptr, entry.reason, entry.detail));
+        if (here) entry.detail = concat("of ", kept, entry.detail.empty() ? "" : ", ", entry.detail);
         break;
       }
       case Fate::kDropped:
         entry.fate = "dropped";
         entry.reason = decisions.reason(decision);
         entry.detail = decisions.detail(i);
-        dropped.write(dropped_line(store, document, entry.reason, entry.detail).dump() + "\n");
+        dropped.write(dropped_line(store, document, entry.reason, entry.detail));
         break;
       case Fate::kQuarantined:
         entry.fate = "quarantined";
@@ -206,7 +213,7 @@ void write_lists(const CorpusDocuments& documents, int64_t sequence_length, cons
         entry.detail = row.text_bytes > 0 && row.reason != 0 && store.name(row.reason) == entry.reason
                            ? std::string(document.text())
                            : decided_text(row, entry.reason, sequence_length);
-        bad.write(quarantine_line(store, document, entry.reason, entry.detail).dump() + "\n");
+        bad.write(quarantine_line(store, document, entry.reason, entry.detail));
         break;
     }
     ledger.add(entry);

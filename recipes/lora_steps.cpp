@@ -173,6 +173,7 @@ void choose_candidate(Chain& chain, const std::string& tenant, const std::vector
       losses[job.candidate] = loss_of(job);
       if (best == nullptr || loss_of(job) < loss_of(*best)) best = &job;
     }
+    check(best != nullptr, "lora/", tenant, ": no candidate was trained");
     fs::remove_all(folder / "adapter");
     fs::copy(chain.run.step_path(best->step()) / "adapter", folder / "adapter", fs::copy_options::recursive);
     Json figures = chain.figures.at(best->step());

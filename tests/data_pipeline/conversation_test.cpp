@@ -18,7 +18,7 @@ TEST(Conversation, RoundTrip) {
       R"("source":{"file":"x.jsonl","byte_offset":7,"line":2},"meta":{"lang":"zh"}})";
   Conversation c = parsed(text);
   c.source = {"x.jsonl", 7, 2};
-  EXPECT_EQ(conversation_json(c).dump(), text);
+  EXPECT_EQ(conversation_text(c), text);
   EXPECT_EQ(conversation_json(parse_conversation(conversation_json(c)))["messages"],
             conversation_json(c)["messages"]);
 }
@@ -96,7 +96,7 @@ TEST(Conversation, ToolsReasoningWeightsAndPairsComeBack) {
       R"({"role":"tool","content":"42","name":"f","tool_call_id":"1"}],)"
       R"("source":{"file":"","byte_offset":0,"line":0},"tools":[{"type":"function","function":{"name":"f"}}],)"
       R"("pair":"p","rejected":true,"meta":{"z":1,"a":2}})";
-  EXPECT_EQ(conversation_json(parsed(text)).dump(), text);
+  EXPECT_EQ(conversation_text(parsed(text)), text);
 }
 
 // Recorded before there were tools, reasoning and weights: such records keep their ids.

@@ -60,7 +60,7 @@ class ErasedFolder : public ::testing::Test {
     erased_ = {talk("gone-1", "c77", "您的订单 20240301 \"已\" 在路上，\n预计三天内送达上海市浦东新区"),
                talk("gone-2", "c77", kCanned)};
     std::string lines;
-    for (const auto& c : kept_) lines += conversation_json(c).dump() + "\n";
+    for (const auto& c : kept_) lines += conversation_text(c) + "\n";
     write_file(folder_ / "corpus" / "a.jsonl", lines);
     write_file(folder_ / "ledger.sqlite", std::string(5000, '\0') + "kept-3" + std::string(3, '\0'));
   }

@@ -59,6 +59,16 @@ TEST(JsonTree, EscapesAsNlohmannDoes) {
     append_json_string(out, text);
     EXPECT_EQ(out, Json(text).dump()) << c;
   }
+  for (const unsigned char special : {0x00, 0x1f, 0x20, 0x22, 0x5c, 0x7f})
+    for (size_t size = 0; size < 20; ++size)
+      for (size_t at = 0; at < size; ++at) {
+        std::string text(size, '!');
+        text[at] = static_cast<char>(special);
+        if (at > 8) text[at - 8] = '"';
+        std::string out;
+        append_json_string(out, text);
+        ASSERT_EQ(out, Json(text).dump()) << size << " " << at;
+      }
 }
 
 // A number comes back with its value to the last digit, or as its text.

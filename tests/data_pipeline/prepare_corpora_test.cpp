@@ -54,7 +54,7 @@ void write_months(const fs::path& data, const fs::path& folder) {
         c.tenant = real.name;
         c.period = hash % 2 == 0 ? "2026-01" : "2026-02";
         c.customer = concat("customer-", real.name, "-", hash / 2 % 200);
-        months[hash % 2].write(conversation_json(c).dump() + "\n");
+        months[hash % 2].write(conversation_text(c) + "\n");
       }
   }
   for (AtomicFile& month : months) month.commit();

@@ -4,7 +4,10 @@
 
 #include <cmath>
 #include <map>
+#include <random>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "core/json.h"
 #include "core/random.h"
@@ -182,6 +185,89 @@ TEST(Repetition, AMegabyteOfOneCharacter) {
   std::string han;
   for (int i = 0; i < 300'000; ++i) han += "哈";
   EXPECT_GT(repetition(han).dup_5gram, 0.99);
+}
+
+// Gopher's copies and most frequent n-grams, straight from their definition.
+float copied(const std::vector<std::string>& words, size_t n, double characters) {
+  std::set<std::string> seen;
+  double repeated = 0;
+  for (size_t i = 0; i + n <= words.size();) {
+    std::string gram;
+    for (size_t k = 0; k < n; ++k) gram += words[i + k];
+    const bool is_new = seen.insert(gram).second;
+    if (!is_new) repeated += static_cast<double>(gram.size());
+    i += is_new ? 1 : n;
+  }
+  return static_cast<float>(repeated / characters);
+}
+
+float most_frequent(const std::vector<std::string>& words, size_t n, double characters) {
+  std::map<std::string, int> counts;
+  std::vector<std::string> grams;
+  for (size_t i = 0; i + n <= words.size(); ++i) {
+    std::string gram = words[i];
+    for (size_t k = 1; k < n; ++k) gram += " " + words[i + k];
+    ++counts[gram];
+    grams.push_back(gram);
+  }
+  std::string top;
+  for (const std::string& gram : grams)
+    if (top.empty() || counts[gram] > counts[top]) top = gram;
+  return top.empty() ? 0 : static_cast<float>(static_cast<double>(top.size()) * counts[top] / characters);
+}
+
+// Few short words, so that copies begin and end within words: "ab a" and "a ba" are the same when joined.
+TEST(Repetition, WordsOfFewLettersAreCountedAsTheirDefinitionsSay) {
+  const std::vector<std::string> kinds = {"a", "ab", "ba", "b", "aab", "abababab", "bbbbbbbbbbbbbbbb",
+                                          "c", "ca"};
+  std::mt19937 random(11);
+  for (int round = 0; round < 3000; ++round) {
+    const size_t count = 1 + random() % (round % 3 == 0 ? 400 : 40), used = 2 + random() % (kinds.size() - 1);
+    std::vector<std::string> words;
+    std::string text;
+    for (size_t i = 0; i < count; ++i) {
+      words.push_back(random() % 4 == 0 && round % 2 == 0 ? std::to_string(random() % 9999)
+                                                          : kinds[random() % used]);
+      text += (i > 0 ? " " : "") + words.back();
+    }
+    const auto characters = static_cast<double>(text.size());
+    const Repetition r = repetition(text);
+    const float top[] = {r.top_2gram, r.top_3gram, r.top_4gram};
+    for (size_t n = 2; n <= 4; ++n) ASSERT_EQ(top[n - 2], most_frequent(words, n, characters)) << n << text;
+    const float copies[] = {r.dup_5gram, r.dup_6gram, r.dup_7gram, r.dup_8gram, r.dup_9gram, r.dup_10gram};
+    for (size_t n = 5; n <= 10; ++n) ASSERT_EQ(copies[n - 5], copied(words, n, characters)) << n << text;
+    std::map<std::vector<std::string>, int> tens;
+    for (size_t i = 0; i + 10 <= words.size(); ++i) ++tens[{words.begin() + i, words.begin() + i + 10}];
+    double again = 0;
+    for (const auto& [gram, times] : tens) again += times > 1 ? times : 0;
+    ASSERT_EQ(r.word_repetition,
+              count < 10 ? 0 : static_cast<float>(again / static_cast<double>(words.size() - 9)));
+    const std::set<std::string> different(words.begin(), words.end());
+    ASSERT_EQ(r.unique_word_fraction,
+              static_cast<float>(static_cast<double>(different.size()) / static_cast<double>(count)));
+  }
+}
+
+TEST(Phrases, EveryPlaceOfALongText) {
+  const std::vector<std::string> known = {"ab", "aba", "c,", "请勿", "\xFFz"};
+  const Phrases phrases = {"ab", "aba", "c,", "请勿", "\xFFz"};
+  const std::vector<std::string> parts = {"a", "B", "c", ",", "请", "勿", "\xFF", "z", " ", "xyz", "aBa"};
+  std::mt19937 random(5);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text;
+    for (size_t n = random() % 90; n > 0; --n) text += parts[random() % parts.size()];
+    std::string low = text;
+    for (char& c : low) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    int64_t expected = 0;
+    for (size_t i = 0; i < low.size();) {
+      size_t longest = 0;
+      for (const std::string& phrase : known)
+        if (low.compare(i, phrase.size(), phrase) == 0) longest = std::max(longest, phrase.size());
+      expected += longest > 0;
+      i += std::max<size_t>(longest, 1);
+    }
+    ASSERT_EQ(phrases.count(text), expected) << text;
+  }
 }
 
 TEST(Phrases, TheLongestAtEachPlaceInEitherCase) {

@@ -143,7 +143,7 @@ TEST(RecordForm, APairIsReadBackFromItsRecord) {
       "prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"x","weight":0.5},
       {"role":"user","content":"r"}],"chosen":"a","rejected":[{"role":"assistant","content":"b"},
       {"role":"user","content":"why"},{"role":"assistant","content":"d"}],"score":1})");
-  const Json json = pair_json(pair.at(0), pair.at(1));
+  const Json json = parse_json(pair_text(pair.at(0), pair.at(1)), "pair");
   EXPECT_EQ(json["id"], "7");
   const auto again = parse_conversations(json);
   ASSERT_EQ(again.size(), 2u);
