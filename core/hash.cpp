@@ -53,7 +53,16 @@ std::string sha256_hex(std::string_view bytes) {
 
 std::string sha256_file(const std::filesystem::path& path) {
   const MappedFile file(path);
-  return sha256_hex(file.bytes());
+  const std::string_view bytes = file.bytes();
+  // What has been read is let go: mapped pages count as the program's memory, however large the file is.
+  constexpr size_t kPart = size_t{4} << 20;
+  Sha256 digest;
+  for (size_t at = 0; at < bytes.size(); at += kPart) {
+    const std::string_view part = bytes.substr(at, kPart);
+    digest.update(part);
+    file.let_go(part);
+  }
+  return digest.hex();
 }
 
 std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view message) {

@@ -1,5 +1,7 @@
 #include "data_pipeline/prepare.h"
 
+#include <malloc.h>
+
 #include <map>
 
 #include "core/error.h"
@@ -45,6 +47,14 @@ void claim_folder(const fs::path& folder, const std::string& key) {
   write_file(key_file, key + "\n");
 }
 
+// To the system: columns of many megabytes lie between what is still in use, and glibc keeps what is not at
+// the end of its heap.
+void return_free_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::path& store_folder,
@@ -62,6 +72,7 @@ Json finish_corpus(const CorpusConfig& config, const CorpusJob& job, const fs::p
   if (!Decisions::load(folder / "decisions.bin", key, decisions) || decisions.size() != store.documents()) {
     decisions = decide(config, job, store, earlier, folder);
     decisions.save(folder / "decisions.bin", key);
+    return_free_memory();
   }
   const CorpusDocuments documents(store, decisions, earlier);
   if (!fs::exists(folder / "ledger.sqlite")) write_lists(documents, config.sequence_length, folder);

@@ -286,8 +286,7 @@ class SidesDone {
 // A shard's document is a part of a stored one.
 struct Part {
   uint64_t document;
-  std::string suffix;  // of its id: none for the whole, else "#1", "#2", ... or of a pair its role
-  uint32_t first;      // token
+  uint32_t number, first;  // among the document's parts; its first token
 };
 
 DocumentRole role_of(JudgedAnswers judged, size_t part) {
@@ -304,6 +303,13 @@ DocumentRole role_of(JudgedAnswers judged, size_t part) {
   throw std::logic_error("write_corpus: no such answers");
 }
 
+// Of the id of a part: none for the whole, else "#1", "#2", ... or of a pair its role.
+std::string suffix_of(const StoreRow& row, uint32_t part) {
+  const JudgedAnswers judged = judged_answers(row);
+  if (judged == JudgedAnswers::kPair) return concat("#", role_name(role_of(judged, part)));
+  return row.parts > 1 ? concat("#", part + 1) : std::string();
+}
+
 void write_conversations(const CorpusDocuments& documents, const Side& side, const fs::path& path) {
   AtomicFile lines(path);
   for (const auto& [i, copies] : side.documents)
@@ -316,6 +322,13 @@ Json write_side(const CorpusDocuments& documents, const Side& side, const ShardH
   ShardSource source;
   std::vector<Part> parts;
   int64_t pairs = 0;
+  // Vectors that grow by doubling take up to three times their size while they move.
+  size_t count = 0;
+  for (const auto& [i, copies] : side.documents) count += copies;
+  source.lengths.reserve(count);
+  source.roles.reserve(count);
+  source.pairs.reserve(count);
+  parts.reserve(count);
   for (const auto& [i, copies] : side.documents) {
     const StoredDocument document = documents.get(i);
     const StoreRow& row = document.row();
@@ -326,17 +339,11 @@ Json write_side(const CorpusDocuments& documents, const Side& side, const ShardH
       const int64_t pair_number = pair ? pairs++ : -1;
       uint32_t first = 0;
       for (uint32_t p = 0; p < lengths.size(); ++p) {
-        const DocumentRole role = role_of(judged, p);
-        std::string suffix;
-        if (pair)
-          suffix = concat("#", role_name(role));
-        else if (lengths.size() > 1)
-          suffix = concat("#", p + 1);
         source.lengths.push_back(lengths[p]);
-        source.roles.push_back(role);
+        source.roles.push_back(role_of(judged, p));
         source.pairs.push_back(pair_number);
-        source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix.size());
-        parts.push_back({i, std::move(suffix), first});
+        source.id_bytes = std::max(source.id_bytes, row.id_bytes + suffix_of(row, p).size());
+        parts.push_back({i, p, first});
         first += lengths[p];
       }
     }
@@ -350,7 +357,7 @@ Json write_side(const CorpusDocuments& documents, const Side& side, const ShardH
       if (part.document != open) document = documents.get(open = part.document);
       documents.copy_tokens(part.document, document, part.first, source.lengths[slot.document], slot.tokens,
                             slot.loss_weight);
-      const std::string id = std::string(document.id()) + part.suffix;
+      const std::string id = std::string(document.id()) + suffix_of(document.row(), part.number);
       id.copy(slot.id, id.size());
     }
   };
