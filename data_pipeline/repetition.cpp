@@ -21,6 +21,15 @@ uint64_t mix(uint64_t x) {
   return x ^ x >> 31;
 }
 
+// Of ten bytes.
+uint64_t hash_of_ten(const char* p) {
+  uint64_t eight;
+  uint16_t two;
+  std::memcpy(&eight, p, sizeof eight);
+  std::memcpy(&two, p + sizeof eight, sizeof two);
+  return mix(eight ^ 0x9E3779B97F4A7C15ull * (two + 1u));
+}
+
 struct Duplicates {
   double elements = 0, characters = 0, all = 0;
 };
@@ -260,7 +269,8 @@ void RepetitionMeter::measure_characters(const TextScan& scan, Repetition& r) {
     for (size_t i = 0; i < kLength - 1; ++i) next_code_point(last);
     while (last < text.data() + text.size()) {
       next_code_point(last);
-      keys_.push_back(xxh3_64({first, static_cast<size_t>(last - first)}));
+      keys_.push_back(last - first == kLength ? hash_of_ten(first)
+                                              : xxh3_64({first, static_cast<size_t>(last - first)}));
       next_code_point(first);
     }
     find_repeats();
