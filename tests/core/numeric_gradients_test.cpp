@@ -43,7 +43,7 @@ void expect_slopes(const at::Tensor& x, const at::Tensor& gradient, const std::f
   }
 }
 
-double dot(const at::Tensor& y, const at::Tensor& dy) { return (y * dy).sum().item<double>(); }
+double weighted_sum(const at::Tensor& y, const at::Tensor& dy) { return (y * dy).sum().item<double>(); }
 
 at::Tensor starts_of(std::initializer_list<int32_t> starts) {
   return at::tensor(std::vector<int32_t>(starts), at::kInt);
@@ -55,11 +55,11 @@ TEST(NumericGradients, Norms) {
     const auto x = random({rows, 7}), weight = random({7}), dy = random({rows, 7});
     RmsNormSaved saved;
     auto grad = at::zeros({7}, at::kDouble), offset_grad = at::zeros({7}, at::kDouble);
-    const auto plain = [&] { return dot(rms_norm(x, weight, 1e-5, nullptr), dy); };
+    const auto plain = [&] { return weighted_sum(rms_norm(x, weight, 1e-5, nullptr), dy); };
     rms_norm(x, weight, 1e-5, &saved);
     expect_slopes(x, rms_norm_backward(dy, weight, saved, grad), plain, "rms_norm x");
     expect_slopes(weight, grad, plain, "rms_norm weight");
-    const auto offset = [&] { return dot(offset_rms_norm(x, weight, 1e-5, nullptr), dy); };
+    const auto offset = [&] { return weighted_sum(offset_rms_norm(x, weight, 1e-5, nullptr), dy); };
     offset_rms_norm(x, weight, 1e-5, &saved);
     expect_slopes(x, offset_rms_norm_backward(dy, weight, saved, offset_grad), offset, "offset_rms_norm x");
     expect_slopes(weight, offset_grad, offset, "offset_rms_norm weight");
@@ -70,9 +70,9 @@ TEST(NumericGradients, GatesAndRope) {
   at::manual_seed(2);
   const auto x = random({3, 10}), dh = random({3, 5});
   expect_slopes(
-      x, swiglu_backward(dh, x), [&] { return dot(swiglu(x), dh); }, "swiglu");
+      x, swiglu_backward(dh, x), [&] { return weighted_sum(swiglu(x), dh); }, "swiglu");
   expect_slopes(
-      x, geglu_backward(dh, x), [&] { return dot(geglu(x), dh); }, "geglu");
+      x, geglu_backward(dh, x), [&] { return weighted_sum(geglu(x), dh); }, "geglu");
   const auto heads = random({3, 2, 6}), turned = random({3, 2, 6}), angles = at::rand({9, 3}) * 6;
   const RopeTable table{at::cos(angles), at::sin(angles)};
   const auto positions = at::tensor({0, 8, 3}, at::kLong);
@@ -81,7 +81,7 @@ TEST(NumericGradients, GatesAndRope) {
   const auto loss = [&] {
     auto y = heads.clone();
     rope_(y, positions, table);
-    return dot(y, turned);
+    return weighted_sum(y, turned);
   };
   expect_slopes(heads, back, loss, "rope");
 }
@@ -111,7 +111,7 @@ TEST(NumericGradients, Attention) {
       capped_attention_backward(dout, saved, c.starts, 0.6, c.window, c.cap, dq, dk, dv);
     else
       attention_backward(dout, saved, c.starts, 0.6, c.window, dq, dk, dv);
-    const auto loss = [&] { return dot(run(nullptr), dout); };
+    const auto loss = [&] { return weighted_sum(run(nullptr), dout); };
     expect_slopes(v, dv, loss, "attention v");
     if (c.starts.numel() - 1 == tokens) {  // each row sees itself alone: scores do not matter
       EXPECT_LT(dq.abs().max().item<double>() + dk.abs().max().item<double>(), 1e-14);
@@ -147,7 +147,7 @@ TEST(NumericGradients, Projections) {
       ProjectionSaved saved;
       project(x, p, &saved);
       const auto dx = project_backward(dy, p, saved, true);
-      const auto loss = [&] { return dot(project(x, p, nullptr), dy); };
+      const auto loss = [&] { return weighted_sum(project(x, p, nullptr), dy); };
       expect_slopes(x, dx, loss, "projection x");
       for (auto& one : p.linears) {
         expect_slopes(one.bias.value, one.bias.grad, loss, "bias");
