@@ -86,10 +86,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
   for (const AdapterJob& job : open) {
     GroupMember m;
     m.name = job.step();
-    m.config = job.settings.train;
-    if (job.settings.lora.b_rate_ratio != 1)
-      m.config.optimizer.groups.insert(m.config.optimizer.groups.begin(),
-                                       {".*\\.lora_B\\.weight", job.settings.lora.b_rate_ratio, {}});
+    m.config = training_of(job);
     m.folder = chain.run.step_path(job.step());
     const auto slot_of = std::make_shared<int64_t>(0);
     m.batches = [&chain, &job, &model, slot_of] {
@@ -104,13 +101,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
     };
     m.attach = [&model, &job, &chain, &base_sha256, slot_of](int64_t slot) {
       *slot_of = slot;
-      const fs::path from = start_of(job, chain);
-      std::optional<Adapter> start;
-      if (!from.empty()) {
-        start = read_adapter(from);
-        check(start->config.base_sha256.empty() || start->config.base_sha256 == base_sha256, from.string(),
-              ": was trained on another base than ", job.step(), " trains on");
-      }
+      const auto start = read_start(job, chain, base_sha256);
       attach_to_slot(model, slot, job.settings.lora, start ? &*start : nullptr);
       return slot_parameters(model, slot);
     };
@@ -185,6 +176,23 @@ void choose_candidate(Chain& chain, const std::string& tenant, const std::vector
 }
 
 }  // namespace
+
+TrainConfig training_of(const AdapterJob& job) {
+  TrainConfig config = job.settings.train;
+  if (job.settings.lora.b_rate_ratio != 1)
+    config.optimizer.groups.insert(config.optimizer.groups.begin(),
+                                   {".*\\.lora_B\\.weight", job.settings.lora.b_rate_ratio, {}});
+  return config;
+}
+
+std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, const std::string& base_sha256) {
+  const fs::path from = start_of(job, chain);
+  if (from.empty()) return std::nullopt;
+  Adapter start = read_adapter(from);
+  check(start.config.base_sha256.empty() || start.config.base_sha256 == base_sha256, from.string(),
+        ": was trained on another base than ", job.step(), " trains on");
+  return start;
+}
 
 void lora_steps(Chain& chain) {
   const auto tenants = chain.adapter_tenants();

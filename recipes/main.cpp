@@ -72,6 +72,7 @@ int guarded_main(int argc, char** argv) {
   app.fallthrough();
   add_run(app, action);
   add_plan(app, action);
+  add_lr_find(app, action);
   add_built_in(app, action);
   add_inspect(app, action);
   add_annotate(app, action);

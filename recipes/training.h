@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/adapter_file.h"
 #include "core/json.h"
 #include "data_pipeline/conversation.h"
 #include "data_pipeline/shard.h"
@@ -25,6 +27,12 @@ Json write_rows(const Chain& chain, std::vector<ShardDocument> more, bool with_c
 
 // What a training's objective does with the answers of its rows.
 Answers answers_of(const TrainConfig& config);
+
+// How an adapter is trained: the job's settings, with LoRA+'s group of parameters.
+TrainConfig training_of(const AdapterJob& job);
+// The adapter that the job goes on from (lora.start); absent: it begins anew. Error when that is of another
+// base.
+std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, const std::string& base_sha256);
 
 // Text of a model, with U+FFFD for bytes that are not UTF-8: a token may hold half a character.
 std::string utf8_text(const std::string& text);

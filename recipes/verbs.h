@@ -19,6 +19,7 @@ using Action = std::function<Exit()>;
 
 void add_run(CLI::App& app, Action& action);       // run, prepare, distill, train, lora, evaluate, export
 void add_plan(CLI::App& app, Action& action);      // plan
+void add_lr_find(CLI::App& app, Action& action);   // lr-find
 void add_built_in(CLI::App& app, Action& action);  // ls, cp, help
 void add_inspect(CLI::App& app, Action& action);   // inspect
 void add_annotate(CLI::App& app, Action& action);  // annotate

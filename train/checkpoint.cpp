@@ -216,11 +216,10 @@ void check_same_training(const CheckpointState& saved, const CheckpointState& no
            now.parameters.substr(0, 12));
 }
 
-uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average, int64_t count) {
-  uint64_t elements = 0;
-  for (const Parameter* p : parameters) elements += static_cast<uint64_t>(p->value.numel());
-  return static_cast<uint64_t>(count) *
-         (elements * (average ? 16 : 12) + (uint64_t{1} << 20) + 512 * parameters.size());
+uint64_t checkpoint_bytes(const NamedTensors& optimizer, int64_t count) {
+  uint64_t bytes = uint64_t{1} << 20;
+  for (const auto& [name, tensor] : optimizer) bytes += tensor.nbytes() + 256;
+  return static_cast<uint64_t>(count) * bytes;
 }
 
 }  // namespace decant

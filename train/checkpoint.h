@@ -61,7 +61,7 @@ class CheckpointWriter {
 void check_same_training(const CheckpointState& saved, const CheckpointState& now,
                          const std::filesystem::path& where);
 
-// Bytes that `count` checkpoints take.
-uint64_t checkpoint_bytes(const std::vector<Parameter*>& parameters, bool average, int64_t count = 1);
+// Bytes that `count` checkpoints with these tensors (Optimizer::state()) take.
+uint64_t checkpoint_bytes(const NamedTensors& optimizer, int64_t count = 1);
 
 }  // namespace decant

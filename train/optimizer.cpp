@@ -6,7 +6,7 @@
 #include <set>
 
 #include "core/hash.h"
-#include "core/kernels/adamw.h"
+#include "core/kernels/block_codes.h"
 #include "core/name_pattern.h"
 #include "core/random.h"
 
@@ -35,6 +35,23 @@ void ParameterGroup::validate(const Place& place) const {
         ": must not be negative, found ", weight_decay.value_or(0));
 }
 
+namespace {
+
+bool coded(const std::string& name, int64_t elements, MomentState state) {
+  return state == MomentState::kInt8 && elements >= kLeastCoded && !name.ends_with("embed_tokens.weight");
+}
+
+const char* stored_type(const at::Tensor& x) {
+  return x.scalar_type() == at::kByte ? "U8" : x.scalar_type() == at::kFloat ? "F32" : "BF16";
+}
+
+}  // namespace
+
+int64_t moment_bytes(const std::string& name, int64_t elements, MomentState state) {
+  if (!coded(name, elements, state)) return 8 * elements;
+  return 2 * (elements + 4 * ((elements + kCodeBlock - 1) / kCodeBlock));
+}
+
 Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config)
     : parameters_(std::move(parameters)), config_(config) {
   std::set<std::string> names;
@@ -48,8 +65,7 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& 
       slot.master = p->value;  // one storage: what is computed with is what is trained
     else
       slot.master = p->value.to(at::kFloat);
-    slot.m = at::zeros(p->value.sizes(), at::kFloat);
-    slot.v = at::zeros(p->value.sizes(), at::kFloat);
+    slot.moments = zero_moments(p->value.sizes(), coded(p->name, p->value.numel(), config_.state));
     if (averages()) slot.average = slot.master.to(at::kFloat, false, true);
     slot.weight_decay = p->value.dim() > 1 ? config_.weight_decay : 0;
     for (size_t g = 0; g < config_.groups.size(); ++g) {
@@ -69,29 +85,28 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& 
 }
 
 double Optimizer::gradient_norm() const {
-  double sum = 0;
-  for (const Parameter* p : parameters_) sum += sum_of_squares(p->grad);
-  return std::sqrt(sum);
+  std::vector<at::Tensor> gradients;
+  for (const Parameter* p : parameters_) gradients.push_back(p->grad);
+  return std::sqrt(sum_of_squares(gradients));
 }
 
 void Optimizer::step(double learning_rate, double norm) {
   AdamwStep adamw_step{learning_rate, config_.beta1, config_.beta2, config_.epsilon, 0, ++step_, 1.0};
   if (config_.max_gradient_norm > 0)
     adamw_step.gradient_scale = std::min(1.0, config_.max_gradient_norm / (norm + 1e-6));
+  std::vector<AdamwTensor> tensors;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    Parameter& p = *parameters_[i];
-    Slot& slot = slots_[i];
+    const Parameter& p = *parameters_[i];
+    const Slot& slot = slots_[i];
     adamw_step.weight_decay = slot.weight_decay;
     adamw_step.learning_rate = learning_rate * slot.rate_ratio;
-    if (slot.master.scalar_type() == at::kBFloat16) {
-      const uint64_t index = xxh3_64(p.name, static_cast<uint64_t>(step_)) >> 8;
-      adamw_stochastic(slot.master, slot.m, slot.v, p.grad, adamw_step, static_cast<uint64_t>(config_.seed),
-                       purpose_stream(Purpose::kRounding, index));
-    } else {
-      adamw(slot.master, slot.m, slot.v, p.grad, p.value, adamw_step);
-    }
-    if (slot.average.defined()) slot.average.lerp_(slot.master.to(at::kFloat), 1 - config_.average_decay);
+    const uint64_t index = xxh3_64(p.name, static_cast<uint64_t>(step_)) >> 8;
+    tensors.push_back({slot.master, p.grad, p.value, slot.moments, adamw_step,
+                       static_cast<uint64_t>(config_.seed), purpose_stream(Purpose::kRounding, index)});
   }
+  adamw(tensors);
+  for (Slot& slot : slots_)
+    if (slot.average.defined()) slot.average.lerp_(slot.master.to(at::kFloat), 1 - config_.average_decay);
 }
 
 double Optimizer::step(double learning_rate) {
@@ -100,13 +115,26 @@ double Optimizer::step(double learning_rate) {
   return norm;
 }
 
+int64_t Optimizer::moment_bytes() const {
+  int64_t bytes = 0;
+  for (const Slot& slot : slots_)
+    for (const at::Tensor& x : {slot.moments.m, slot.moments.v, slot.moments.m_absmax, slot.moments.v_absmax})
+      if (x.defined()) bytes += static_cast<int64_t>(x.nbytes());
+  return bytes;
+}
+
 NamedTensors Optimizer::state() const {
   NamedTensors tensors;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i]->name;
+    const Moments& moments = slots_[i].moments;
     tensors.emplace_back("master." + name, slots_[i].master);
-    tensors.emplace_back("m." + name, slots_[i].m);
-    tensors.emplace_back("v." + name, slots_[i].v);
+    tensors.emplace_back("m." + name, moments.m);
+    tensors.emplace_back("v." + name, moments.v);
+    if (moments.coded()) {
+      tensors.emplace_back("m_absmax." + name, moments.m_absmax);
+      tensors.emplace_back("v_absmax." + name, moments.v_absmax);
+    }
     if (slots_[i].average.defined()) tensors.emplace_back("average." + name, slots_[i].average);
   }
   return tensors;
@@ -118,15 +146,14 @@ void Optimizer::load_state(const TensorFile& file, int64_t steps_done) {
   NamedTensors now = state();
   check(names.size() == now.size(), where, ": holds ", names.size(), " tensors, expected ", now.size(),
         " (master, m", averages() ? ", v and average" : " and v", " of each of ", parameters_.size(),
-        " parameters)");
+        " parameters", config_.state == MomentState::kInt8 ? ", and the scales of codes)" : ")");
   // All is checked before anything is changed.
   for (const auto& [name, tensor] : now) {
     check(file.contains(name), where, ": the tensor '", name, "' is missing");
     const TensorEntry& entry = file.entry(name);
-    check(at::IntArrayRef(entry.shape) == tensor.sizes() &&
-              entry.dtype == (tensor.scalar_type() == at::kFloat ? "F32" : "BF16"),
-          where, ": '", name, "' is ", entry.dtype, " ", c10::str(at::IntArrayRef(entry.shape)),
-          ", the model needs ", c10::toString(tensor.scalar_type()), " ", c10::str(tensor.sizes()));
+    check(at::IntArrayRef(entry.shape) == tensor.sizes() && entry.dtype == stored_type(tensor), where, ": '",
+          name, "' is ", entry.dtype, " ", c10::str(at::IntArrayRef(entry.shape)), ", the model needs ",
+          c10::toString(tensor.scalar_type()), " ", c10::str(tensor.sizes()));
   }
   for (auto& [name, tensor] : now) tensor.copy_(file.load(name));
   for (size_t i = 0; i < parameters_.size(); ++i)

@@ -1,5 +1,9 @@
 // AdamW over named parameters with fp32 masters, moments and decoupled weight decay (not on norms and biases,
 // 1-D tensors).
+//
+// Moments are fp32 or 8-bit codes (core/kernels/block_codes.h; 2.03 bytes an element instead of 8). As in
+// bitsandbytes, tensors below 4,096 elements keep fp32 moments, and so does the embedding, as its authors
+// advise: its rows see gradients of very different sizes.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +13,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/kernels/adamw.h"
 #include "core/kernels/parameter.h"
 #include "core/tensor_file.h"
 
@@ -20,6 +25,14 @@ struct EnumNames<Masters> {
   static constexpr std::pair<Masters, const char*> values[] = {{Masters::kFp32, "fp32"},
                                                                {Masters::kStochastic, "stochastic_bf16"}};
 };
+
+enum class MomentState { kFp32, kInt8 };
+template <>
+struct EnumNames<MomentState> {
+  static constexpr std::pair<MomentState, const char*> values[] = {{MomentState::kFp32, "fp32"},
+                                                                   {MomentState::kInt8, "int8"}};
+};
+constexpr int64_t kLeastCoded = 4096;  // elements of a tensor whose moments int8 holds for
 
 // Parameters that train otherwise than the rest.
 struct ParameterGroup {
@@ -40,6 +53,7 @@ struct OptimizerConfig {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0;
   double max_gradient_norm = 1.0;
   Masters masters = Masters::kFp32;
+  MomentState state = MomentState::kFp32;
   std::vector<ParameterGroup> groups;
   double average_decay = 0;
   int64_t seed = 0;
@@ -54,6 +68,10 @@ struct OptimizerConfig {
           "gradients are scaled down to this norm; 0 for no clipping");
     field("masters", c.masters,
           "fp32, or stochastic_bf16: bf16 weights with stochastic rounding, less memory");
+    field(
+        "state", c.state,
+        "of the moments: fp32, or int8: 8-bit codes in blocks of 256, a quarter of the memory; the embedding "
+        "and tensors below 4096 elements keep fp32");
     field("groups", c.groups,
           "parameters with a rate or a weight decay of their own; the first that matches holds");
     field("average_decay", c.average_decay,
@@ -64,6 +82,9 @@ struct OptimizerConfig {
   }
   void validate(const Place& place) const;
 };
+
+// Bytes of both moments of a parameter of this name and size.
+int64_t moment_bytes(const std::string& name, int64_t elements, MomentState state);
 
 class Optimizer {
  public:
@@ -76,13 +97,14 @@ class Optimizer {
   // The same with the norm computed here; returns it as it was before clipping.
   double step(double learning_rate);
   int64_t steps_done() const { return step_; }
-  // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>"; "average.<name>" when
-  // an average is kept).
+  // Masters and moments by parameter name ("master.<name>", "m.<name>", "v.<name>", with codes
+  // "m_absmax.<name>" and "v_absmax.<name>"; "average.<name>" when an average is kept).
   NamedTensors state() const;
   // Puts a saved state into the masters and the parameters' values. Error when names, shapes or dtypes
   // differ.
   void load_state(const TensorFile& file, int64_t steps_done);
   const std::vector<Parameter*>& parameters() const { return parameters_; }
+  int64_t moment_bytes() const;
   // What the optimizer trains: the value itself for fp32 and stochastic_bf16, else its fp32 master.
   const at::Tensor& master(size_t index) const;
   bool averages() const { return config_.average_decay > 0; }
@@ -91,7 +113,8 @@ class Optimizer {
 
  private:
   struct Slot {
-    at::Tensor master, m, v;
+    at::Tensor master;
+    Moments moments;
     at::Tensor average;  // fp32; undefined when none is kept
     double rate_ratio = 1, weight_decay = 0;
   };

@@ -34,7 +34,8 @@ bool is_pair(const Batch& batch, size_t document) {
 }
 
 // Sums of row values over the documents.
-std::vector<double> over_documents(const Batch& batch, const float* values) {
+template <class T>
+std::vector<double> over_documents(const Batch& batch, const T* values) {
   std::vector<double> sums(documents_of(batch));
   const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
   for (size_t d = 0; d < sums.size(); ++d)
@@ -275,8 +276,9 @@ std::vector<double> document_log_probabilities(const Decoder& model, const Batch
   const c10::NoGradGuard no_grad;
   const Targets next = next_token_targets(batch);
   const auto log_p = head_log_probabilities(hidden, model.head().value, next.targets, next.weights);
-  const auto weighted = (log_p * next.weights).to(at::kCPU, at::kFloat).contiguous();
-  return over_documents(batch, weighted.const_data_ptr<float>());
+  const auto weighted = (log_p * next.weights).to(at::kCPU).contiguous();
+  return weighted.scalar_type() == at::kDouble ? over_documents(batch, weighted.const_data_ptr<double>())
+                                               : over_documents(batch, weighted.const_data_ptr<float>());
 }
 
 Reference model_as_policy(Decoder& model) {

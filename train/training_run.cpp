@@ -85,7 +85,7 @@ TrainingRun::TrainingRun(std::string title, std::vector<Parameter*> parameters, 
   // The newest ones, the best and the one being written.
   const int64_t checkpoints = config_.keep_checkpoints + 1 + (config_.probe.keep_best ? 1 : 0);
   if (config_.checkpoint_every > 0 && !finished())
-    check_free_disk(folder_, checkpoint_bytes(parameters_, optimizer_.averages(), checkpoints));
+    check_free_disk(folder_, checkpoint_bytes(optimizer_.state(), checkpoints));
 }
 
 bool TrainingRun::begin_step() {

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "core/kernels/block_codes.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/plain.h"
 #include "core/kernels/tensor_rows.h"
@@ -13,8 +15,25 @@
 namespace decant {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;
 constexpr int64_t kSlice = 1 << 16;  // elements that one partial sum covers
+constexpr int64_t kPiece = 1 << 14;  // elements that a thread takes at once: whole draws, whole coded blocks
+constexpr int64_t kDraws = 1024;     // elements whose noise is drawn at one time
+static_assert(kPiece % kDraws == 0 && kDraws % kCodeBlock == 0);
+
+// Elements [begin, begin + count) of tensor number `tensor`.
+struct Piece {
+  size_t tensor;
+  int64_t begin, count;
+};
+
+template <class Tensors, class Size>
+std::vector<Piece> cut(const Tensors& tensors, int64_t size, const Size& size_of) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < tensors.size(); ++i)
+    for (int64_t begin = 0, n = size_of(tensors[i]); begin < n; begin += size)
+      pieces.push_back({i, begin, std::min(size, n - begin)});
+  return pieces;
+}
 
 AdamwNumbers numbers(const AdamwStep& step) {
   const auto n = static_cast<double>(step.step);
@@ -31,64 +50,110 @@ AdamwNumbers numbers(const AdamwStep& step) {
           f(step.epsilon)};
 }
 
-void check_state(const at::Tensor& master, const at::Tensor& m, const at::Tensor& v, const at::Tensor& grad) {
-  for (const auto* x : {&master, &m, &v, &grad})
-    TORCH_INTERNAL_ASSERT(x->is_contiguous() && x->numel() == master.numel(),
+void check_tensor(const AdamwTensor& one) {
+  const int64_t n = one.master.numel();
+  for (const auto* x : {&one.master, &one.grad, &one.moments.m, &one.moments.v})
+    TORCH_INTERNAL_ASSERT(x->is_contiguous() && x->numel() == n,
                           "AdamW needs contiguous tensors of one shape");
+}
+
+CodedMoments coded(const Moments& moments, int64_t first) {
+  const auto block = first / kCodeBlock;
+  return {moments.m.data_ptr<uint8_t>() + first,
+          moments.v.data_ptr<uint8_t>() + first,
+          moments.m_absmax.data_ptr<float>() + block,
+          moments.v_absmax.data_ptr<float>() + block,
+          &code_table(CodeMap::kSigned),
+          &code_table(CodeMap::kUnsigned)};
+}
+
+bool receives_rounded(const AdamwTensor& one) {
+  return one.compute.defined() && one.compute.scalar_type() == at::kBFloat16 && one.compute.is_contiguous();
+}
+
+void update_rounded(const AdamwTensor& one, const Piece& piece) {
+  const auto k = numbers(one.step);
+  const auto first = piece.begin;
+  auto* w = one.master.data_ptr<float>() + first;
+  const auto* grad = one.grad.const_data_ptr<float>() + first;
+  auto* compute = receives_rounded(one) ? words(one.compute) + first : nullptr;
+  if (one.moments.coded())
+    loops()->adamw_coded(w, coded(one.moments, first), grad, compute, piece.count, k);
+  else
+    loops()->adamw(w, one.moments.m.data_ptr<float>() + first, one.moments.v.data_ptr<float>() + first, grad,
+                   compute, piece.count, k);
+}
+
+void update_stochastic(const AdamwTensor& one, const Piece& piece) {
+  const auto k = numbers(one.step);
+  uint16_t noise[kDraws];
+  for (auto first = piece.begin, end = piece.begin + piece.count; first < end; first += kDraws) {
+    const auto count = std::min(kDraws, end - first);
+    for (int64_t i = 0; i < count; i += 8) {  // one Philox draw serves eight elements
+      const auto draw = philox(one.seed, one.stream, static_cast<uint64_t>((first + i) / 8));
+      for (size_t j = 0; j < 8; ++j)
+        noise[static_cast<size_t>(i) + j] = static_cast<uint16_t>(draw[j / 2] >> (16 * (j % 2)));
+    }
+    auto* w = words(one.master) + first;
+    const auto* grad = one.grad.const_data_ptr<float>() + first;
+    if (one.moments.coded())
+      loops()->adamw_stochastic_coded(w, coded(one.moments, first), grad, noise, count, k);
+    else
+      loops()->adamw_stochastic(w, one.moments.m.data_ptr<float>() + first,
+                                one.moments.v.data_ptr<float>() + first, grad, noise, count, k);
+  }
 }
 
 }  // namespace
 
-void adamw(at::Tensor& master, at::Tensor& m, at::Tensor& v, const at::Tensor& grad, at::Tensor& compute,
-           const AdamwStep& step) {
-  check_state(master, m, v, grad);
-  if (use_plain_kernels(master)) return plain::adamw(master, m, v, grad, compute, step);
-  const auto k = numbers(step);
-  auto* w = master.data_ptr<float>();
-  const bool rounded = compute.defined() && compute.scalar_type() == at::kBFloat16 && compute.is_contiguous();
-  at::parallel_for(0, master.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    loops()->adamw(w + begin, m.data_ptr<float>() + begin, v.data_ptr<float>() + begin,
-                   grad.data_ptr<float>() + begin, rounded ? words(compute) + begin : nullptr, end - begin,
-                   k);
-  });
-  if (compute.defined() && !rounded && compute.data_ptr() != master.data_ptr()) compute.copy_(master);
+Moments zero_moments(at::IntArrayRef shape, bool coded) {
+  if (!coded) return {at::zeros(shape, at::kFloat), at::zeros(shape, at::kFloat), {}, {}};
+  const auto m = zero_codes(shape, CodeMap::kSigned), v = zero_codes(shape, CodeMap::kUnsigned);
+  return {m.codes, v.codes, m.absmax, v.absmax};
 }
 
-void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, const at::Tensor& grad,
-                      const AdamwStep& step, uint64_t seed, uint64_t stream) {
-  check_state(weight_bf16, m, v, grad);
-  if (use_plain_kernels(weight_bf16))
-    return plain::adamw_stochastic(weight_bf16, m, v, grad, step, seed, stream);
-  const auto k = numbers(step);
-  const auto n = weight_bf16.numel();
-  constexpr int64_t kBlock = 1024;  // one Philox draw serves eight elements
-  at::parallel_for(0, (n + kBlock - 1) / kBlock, kGrain / kBlock, [&](int64_t begin, int64_t end) {
-    uint16_t noise[kBlock];
-    for (int64_t block = begin; block < end; ++block) {
-      const auto first = block * kBlock, count = std::min(kBlock, n - first);
-      for (int64_t i = 0; i < count; i += 8) {
-        const auto draw = philox(seed, stream, static_cast<uint64_t>((first + i) / 8));
-        for (size_t j = 0; j < 8; ++j)
-          noise[static_cast<size_t>(i) + j] = static_cast<uint16_t>(draw[j / 2] >> (16 * (j % 2)));
-      }
-      loops()->adamw_stochastic(words(weight_bf16) + first, m.data_ptr<float>() + first,
-                                v.data_ptr<float>() + first, grad.data_ptr<float>() + first, noise, count, k);
+void adamw(const std::vector<AdamwTensor>& tensors) {
+  for (const auto& one : tensors) {
+    check_tensor(one);
+    if (use_plain_kernels(one.master)) plain::adamw(one);
+  }
+  const auto pieces = cut(tensors, kPiece, [](const AdamwTensor& one) {
+    return use_plain_kernels(one.master) ? 0 : one.master.numel();
+  });
+  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Piece& piece = pieces[static_cast<size_t>(i)];
+      const AdamwTensor& one = tensors[piece.tensor];
+      if (one.master.scalar_type() == at::kBFloat16)
+        update_stochastic(one, piece);
+      else
+        update_rounded(one, piece);
     }
   });
+  for (const auto& one : tensors)
+    if (one.compute.defined() && one.master.scalar_type() != at::kBFloat16 && !receives_rounded(one) &&
+        one.compute.data_ptr() != one.master.data_ptr())
+      at::Tensor(one.compute).copy_(one.master);
 }
 
-double sum_of_squares(const at::Tensor& x) {
-  if (use_plain_kernels(x) || x.scalar_type() != at::kFloat || !x.is_contiguous())
-    return plain::sum_of_squares(x);
-  const auto n = x.numel(), slices = (n + kSlice - 1) / kSlice;
-  std::vector<double> sums(static_cast<size_t>(slices));
-  at::parallel_for(0, slices, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      sums[static_cast<size_t>(i)] =
-          loops()->sum_of_squares(x.data_ptr<float>() + i * kSlice, std::min(kSlice, n - i * kSlice));
+double sum_of_squares(const std::vector<at::Tensor>& tensors) {
+  const auto by_plain = [](const at::Tensor& x) {
+    return use_plain_kernels(x) || x.scalar_type() != at::kFloat || !x.is_contiguous();
+  };
+  const auto pieces = cut(tensors, kSlice, [&](const at::Tensor& x) { return by_plain(x) ? 0 : x.numel(); });
+  std::vector<double> of_piece(pieces.size());
+  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Piece& piece = pieces[static_cast<size_t>(i)];
+      of_piece[static_cast<size_t>(i)] =
+          loops()->sum_of_squares(tensors[piece.tensor].const_data_ptr<float>() + piece.begin, piece.count);
+    }
   });
+  std::vector<double> of_tensor(tensors.size());
+  for (size_t i = 0; i < pieces.size(); ++i) of_tensor[pieces[i].tensor] += of_piece[i];
   double total = 0;
-  for (const double sum : sums) total += sum;
+  for (size_t i = 0; i < tensors.size(); ++i)
+    total += by_plain(tensors[i]) ? plain::sum_of_squares(tensors[i]) : of_tensor[i];
   return total;
 }
 

@@ -189,13 +189,13 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
                                   const at::Tensor& weights, double cap) {
-  auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+  const auto type = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(type));
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     auto logits = decant::linear(h, head, {});
     if (cap > 0) logits = capped(plain::wide(logits), cap);
     if (use_plain_kernels(hidden)) {
-      out.index_copy_(0, rows,
-                      plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(at::kFloat));
+      out.index_copy_(0, rows, plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(type));
       return;
     }
     const auto log_p = chunk_log_probabilities(logits, rows, targets.contiguous(), nullptr);

@@ -16,6 +16,30 @@ struct AdamwNumbers {
       epsilon;
 };
 
+constexpr int64_t kCodeBlock = 256;  // elements that share an absmax
+
+// The levels of an 8-bit map, and how the nearest one is found: all numbers with one exponent and one value
+// of the upper seven bits of the mantissa are a bucket, and at most one bound between levels lies in a
+// bucket.
+struct CodeTable {
+  static constexpr int32_t kFirst = (127 - 23) << 7;            // smaller numbers are in the first bucket
+  static constexpr int32_t kBuckets = (127 << 7) - kFirst + 1;  // the last one is for 1
+  struct Bucket {
+    int32_t bound;  // bits of a float; the largest number: none
+    int32_t code;   // levels between 0 and the bound or, without one, what is in the bucket
+  };
+  float level[256];
+  Bucket buckets[kBuckets];
+  int32_t zero;   // code of 0: the number of levels below it
+  int32_t least;  // 1: no number above 0 gets the code of 0
+};
+// Of [n] elements, which begin at a block.
+struct CodedMoments {
+  uint8_t *m, *v;
+  float *m_absmax, *v_absmax;  // of each block
+  const CodeTable *m_table, *v_table;
+};
+
 template <class T>
 struct LoopsOf {
   // x (+ delta when given, stored in sum) -> y, inverse (may be null). See rms_norm.h.
@@ -94,6 +118,14 @@ struct Loops {
   // noise: one 16-bit draw an element (stochastic rounding).
   void (*adamw_stochastic)(uint16_t* weight, float* m, float* v, const float* grad, const uint16_t* noise,
                            int64_t n, const AdamwNumbers& k);
+  // The same on moments in codes (block_codes.h).
+  void (*adamw_coded)(float* master, const CodedMoments& moments, const float* grad, uint16_t* compute,
+                      int64_t n, const AdamwNumbers& k);
+  void (*adamw_stochastic_coded)(uint16_t* weight, const CodedMoments& moments, const float* grad,
+                                 const uint16_t* noise, int64_t n, const AdamwNumbers& k);
+  // One block of at most kCodeBlock elements; encode_block returns its absmax.
+  float (*encode_block)(const float* x, int64_t n, const CodeTable& table, uint8_t* codes);
+  void (*decode_block)(const uint8_t* codes, float absmax, int64_t n, const CodeTable& table, float* out);
   double (*sum_of_squares)(const float* x, int64_t n);
   // Softmax over scores[0..n) in place; returns nothing when n is 0.
   void (*softmax)(float* scores, int64_t n);

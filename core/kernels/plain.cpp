@@ -2,10 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
-#include "core/random.h"
-
 namespace decant::plain {
 
 at::Tensor wide(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat); }
@@ -83,44 +79,14 @@ at::Tensor dequantize(const QuantizedWeight& w, at::ScalarType dtype) {
       .view({w.outputs, w.inputs});
 }
 
+void add_embedding_gradient(at::Tensor& grad, const at::Tensor& tokens, const at::Tensor& dx) {
+  grad.index_add_(0, tokens, dx.to(grad.scalar_type()));
+}
+
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
   const auto z = wide(logits);
   return at::logsumexp(z, {1}) - z.gather(1, targets.unsqueeze(1)).squeeze(1);
 }
-
-void adamw(at::Tensor& master, at::Tensor& m, at::Tensor& v, const at::Tensor& grad, at::Tensor& compute,
-           const AdamwStep& step) {
-  const auto g = grad * step.gradient_scale;
-  m.mul_(step.beta1).add_(g, 1 - step.beta1);
-  v.mul_(step.beta2).addcmul_(g, g, 1 - step.beta2);
-  const double c1 = 1 - std::pow(step.beta1, static_cast<double>(step.step));
-  const double c2 = 1 - std::pow(step.beta2, static_cast<double>(step.step));
-  master.mul_(1 - step.learning_rate * step.weight_decay);
-  master.addcdiv_(m, (v / c2).sqrt_().add_(step.epsilon), -step.learning_rate / c1);
-  if (compute.defined() && compute.data_ptr() != master.data_ptr()) compute.copy_(master);
-}
-
-void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, const at::Tensor& grad,
-                      const AdamwStep& step, uint64_t seed, uint64_t stream) {
-  auto master = weight_bf16.to(at::kFloat);
-  at::Tensor none;
-  plain::adamw(master, m, v, grad, none, step);
-  // Sixteen random bits are added below the last bit that bf16 keeps; what is cut off afterwards is zero in
-  // the mean.
-  const auto n = master.numel();
-  auto noise = at::empty({n}, at::kInt);
-  auto* bits = noise.data_ptr<int32_t>();
-  for (int64_t i = 0; i < n; i += 8) {
-    const auto draw = philox(seed, stream, static_cast<uint64_t>(i / 8));
-    for (int64_t j = 0; j < 8 && i + j < n; ++j)
-      bits[i + j] = static_cast<int32_t>((draw[static_cast<size_t>(j / 2)] >> (16 * (j % 2))) & 0xffff);
-  }
-  auto words = master.view(at::kInt);
-  words.add_(noise.view(words.sizes()).to(words.device())).bitwise_and_(static_cast<int64_t>(-65536));
-  weight_bf16.copy_(master);
-}
-
-double sum_of_squares(const at::Tensor& x) { return x.to(at::kDouble).square().sum().item<double>(); }
 
 namespace {
 

@@ -12,6 +12,7 @@
 
 #include "core/kernels/adamw.h"
 #include "core/kernels/attention.h"
+#include "core/kernels/block_codes.h"
 #include "core/kernels/projection.h"
 #include "core/kernels/quantized_weight.h"
 #include "core/kernels/rms_norm.h"
@@ -61,10 +62,11 @@ at::Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype);
 // -log p(target) per row of logits [n, V]: wide [n].
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets);
 
-void adamw(at::Tensor& master, at::Tensor& m, at::Tensor& v, const at::Tensor& grad, at::Tensor& compute,
-           const AdamwStep& step);
-void adamw_stochastic(at::Tensor& weight_bf16, at::Tensor& m, at::Tensor& v, const at::Tensor& grad,
-                      const AdamwStep& step, uint64_t seed, uint64_t stream);
+void add_embedding_gradient(at::Tensor& grad, const at::Tensor& tokens, const at::Tensor& dx);
+
+void adamw(const AdamwTensor& one);
+BlockCodes encode_blocks(const at::Tensor& x, CodeMap map);
+at::Tensor decode_blocks(const BlockCodes& x, CodeMap map);
 double sum_of_squares(const at::Tensor& x);
 
 }  // namespace decant::plain

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/instruction_set.h"
+#include "core/kernels/block_codes.h"
 #include "core/kernels/plain.h"
 #include "core/kernels/quantized_loops.h"
 #include "core/kernels/tensor_rows.h"
@@ -31,7 +32,7 @@ auto with_quantized_loops(const at::Tensor& x, const F& f) {
 // bitsandbytes looks its 8-bit codes up by the whole number nearest to (x + 1) / 2 * 65535.
 std::array<uint8_t, 65536> nearest_codes() {
   std::array<uint8_t, 65536> table{};
-  const at::Tensor map = dynamic_map();
+  const at::Tensor map = dynamic_map(CodeMap::kSigned);
   const float* level = map.const_data_ptr<float>();
   int code = 0;
   for (int i = 0; i < 65536; ++i) {
@@ -163,22 +164,7 @@ at::Tensor nf4_levels() {
                     at::kFloat);
 }
 
-// bitsandbytes functional.py, create_dynamic_map(): seven decades, each with twice the fractions of the one
-// below.
-at::Tensor dynamic_map() {
-  std::vector<float> values = {0.0f, 1.0f};
-  for (int i = 0; i < 7; ++i) {
-    const at::Tensor bounds = at::linspace(0.1, 1, (1 << i) + 1, at::kFloat);
-    const at::Tensor means = (bounds.slice(0, 0, -1) + bounds.slice(0, 1)) / 2.0;
-    const at::Tensor scaled = means * std::pow(10.0, i - 6);
-    for (int64_t j = 0; j < scaled.numel(); ++j) {
-      values.push_back(scaled.const_data_ptr<float>()[j]);
-      values.push_back(-scaled.const_data_ptr<float>()[j]);
-    }
-  }
-  std::sort(values.begin(), values.end());
-  return at::tensor(values);
-}
+at::Tensor dynamic_map() { return dynamic_map(CodeMap::kSigned); }
 
 int64_t QuantizedWeight::bytes() const {
   int64_t sum = kind == Quantization::kNf4Dq ? static_cast<int64_t>(sizeof offset) : 0;
@@ -211,7 +197,7 @@ QuantizedWeight quantize_weight(const at::Tensor& w, Quantization kind) {
   if (kind == Quantization::kNf4) return out;
   const at::Tensor mean = out.absmax.mean();
   out.offset = mean.item<float>();
-  out.nested_map = dynamic_map();
+  out.nested_map = dynamic_map(CodeMap::kSigned);
   quantize_absmax(out.absmax - mean, out);
   return out;
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/kernels/embedding.h"
 #include "core/model/block.h"
 #include "core/model/layer_walk.h"
 #include "core/name_pattern.h"
@@ -56,25 +57,6 @@ void train(Projection& projection) {
     train(one.weight, weight.narrow(0, row, rows));
     if (one.bias.defined()) train(one.bias, bias.narrow(0, row, rows));
     row += rows;
-  }
-}
-
-// grad[token] += dx, row by row in order.
-void add_embedding_grad(at::Tensor& grad, const at::Tensor& tokens, const at::Tensor& dx) {
-  const auto rows = dx.to(grad.scalar_type()).contiguous();
-  if (!grad.is_cpu() || grad.scalar_type() != at::kFloat || !grad.is_contiguous()) {
-    grad.index_add_(0, tokens, rows);
-    return;
-  }
-  const auto width = rows.size(1);
-  const auto ids = tokens.contiguous();
-  const auto* id = ids.const_data_ptr<int64_t>();
-  const auto* from = rows.const_data_ptr<float>();
-  auto* to = grad.mutable_data_ptr<float>();
-  for (int64_t t = 0; t < ids.numel(); ++t) {
-    const float* source = from + t * width;
-    float* target = to + id[t] * width;
-    for (int64_t i = 0; i < width; ++i) target[i] += source[i];
   }
 }
 
@@ -347,7 +329,7 @@ void backward(Decoder& model, const Batch& given, const Saved& saved, const at::
   }
   if (lowest >= 0) return;
   if (model.config.family == Family::kGemma2) dx = dx * embedding_scale(model);
-  add_embedding_grad(model.embed_tokens.grad, batch.tokens, dx);
+  add_embedding_gradient(model.embed_tokens.grad, batch.tokens, dx);
 }
 
 }  // namespace decant

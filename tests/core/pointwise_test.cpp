@@ -1,12 +1,10 @@
-// Norms, rotations, gates and AdamW: the fast loops against the plain forms, the written backward against
+// Norms, rotations and gates: the fast loops against the plain forms, the written backward against
 // autograd over them.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include "core/kernels/adamw.h"
-#include "core/kernels/loops.h"
 #include "core/kernels/plain.h"
 #include "core/kernels/rms_norm.h"
 #include "core/kernels/rope.h"
@@ -98,42 +96,6 @@ TEST(Swiglu, SurvivesTheEndsOfFp32) {
   EXPECT_NEAR(h[0][0].item<float>(), 0, 1e-30);
   EXPECT_EQ(h[0][1].item<float>(), 200);
   EXPECT_EQ(h[0][2].item<float>(), 0);
-}
-
-TEST(Adamw, IsThePlainForm) {
-  at::manual_seed(4);
-  for (const int64_t n : {1, 16, 1000, 70001}) {
-    auto master = at::randn({n}), m = at::zeros({n}), v = at::zeros({n});
-    auto compute = master.to(at::kBFloat16);
-    auto plain_master = master.clone(), plain_m = m.clone(), plain_v = v.clone();
-    at::Tensor none;
-    for (int64_t step = 1; step <= 10; ++step) {
-      const auto grad = at::randn({n});
-      const AdamwStep numbers{1e-2, 0.9, 0.999, 1e-8, 0.1, step, 0.5};
-      adamw(master, m, v, grad, compute, numbers);
-      plain::adamw(plain_master, plain_m, plain_v, grad, none, numbers);
-    }
-    EXPECT_LT(relative(master, plain_master), 1e-6);
-    EXPECT_LT(relative(v, plain_v), 1e-6);
-    EXPECT_TRUE(at::equal(compute, master.to(at::kBFloat16)));
-  }
-}
-
-TEST(Adamw, StochasticRoundingIsExactInTheMean) {
-  // An update far below bf16's step: nearest rounding would never move.
-  const int64_t n = 100000;
-  auto w = at::ones({n}, at::kBFloat16), m = at::zeros({n}), v = at::zeros({n});
-  auto again = w.clone(), m2 = m.clone(), v2 = v.clone();
-  const AdamwStep step{1e-4, 0.9, 0.999, 1e-8, 0, 1, 1};
-  adamw_stochastic(w, m, v, at::ones({n}), step, 7, 3);
-  EXPECT_NEAR(w.to(at::kDouble).mean().item<double>(), 1 - 1e-4, 1e-5);
-  plain::adamw_stochastic(again, m2, v2, at::ones({n}), step, 7, 3);
-  EXPECT_TRUE(at::equal(w, again));
-}
-
-TEST(SumOfSquares, IsFp64) {
-  const auto x = at::randn({200003});
-  EXPECT_NEAR(sum_of_squares(x) / plain::sum_of_squares(x), 1, 1e-12);
 }
 
 }  // namespace

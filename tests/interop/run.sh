@@ -2,7 +2,7 @@
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
 #          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM |
-#          bitsandbytes PROGRAM DEPS DECANT SCRATCH
+#          bitsandbytes PROGRAM DEPS DECANT SCRATCH | adamw8bit PROGRAM DEPS SCRATCH
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -31,6 +31,12 @@ case $step in
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     rm -rf "$5"
     exec "$python" "$here/bitsandbytes_test.py" "$2" "$4" "$5"
+    ;;
+  adamw8bit)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    exec "$python" "$here/adamw8bit_test.py" "$2" "$4"
     ;;
   llama_cpp)
     command -v node >/dev/null || { echo "skipped: no node"; exit 77; }

@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/support/expect_error.h"
 #include "tests/support/shared.h"
 
@@ -118,29 +120,94 @@ TEST(Optimizer, SmallStepsAreNotLostInBf16) {
 }
 
 TEST(Optimizer, SavedAndLoadedGoesOnWithTheSameBits) {
+  struct Case {
+    Masters masters;
+    MomentState state;
+    at::ScalarType dtype;
+  };
+  std::vector<Case> cases;
   for (const Masters masters : {Masters::kFp32, Masters::kStochastic})
-    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-      const auto file = test::scratch_folder() / "state.safetensors";
-      OptimizerConfig config;
-      config.masters = masters;
-      const at::Tensor start = at::sin(at::arange(0, 60, at::kFloat)).reshape({6, 10}).to(dtype);
-      Parameter a = parameter("w", start.clone()), b = parameter("w", start.clone());
-      Optimizer first({&a}, config);
-      const auto run = [](Optimizer& optimizer, Parameter& p, int begin, int end) {
-        for (int step = begin; step < end; ++step) {
-          p.grad.copy_(at::cos(at::arange(0, 60, at::kFloat) * (step + 1)).reshape({6, 10}));
-          optimizer.step(1e-2);
-        }
-      };
-      run(first, a, 0, 3);
-      write_tensors(file, first.state());
-      run(first, a, 3, 6);
-      Optimizer second({&b}, config);
-      second.load_state(TensorFile(file), 3);
-      run(second, b, 3, 6);
-      EXPECT_TRUE(at::equal(a.value, b.value));
-      EXPECT_TRUE(at::equal(first.master(0), second.master(0)));
+    for (const MomentState state : {MomentState::kFp32, MomentState::kInt8})
+      for (const auto dtype : {at::kFloat, at::kBFloat16}) cases.push_back({masters, state, dtype});
+  for (const auto& [masters, state, dtype] : cases) {
+    const auto file = test::scratch_folder() / "state.safetensors";
+    OptimizerConfig config;
+    config.masters = masters;
+    config.state = state;
+    constexpr int64_t kElements = 60 * 100;
+    const at::Tensor start = at::sin(at::arange(0, kElements, at::kFloat)).reshape({60, 100}).to(dtype);
+    Parameter a = parameter("w", start.clone()), b = parameter("w", start.clone());
+    Optimizer first({&a}, config);
+    const auto run = [](Optimizer& optimizer, Parameter& p, int begin, int end) {
+      for (int step = begin; step < end; ++step) {
+        p.grad.copy_(at::cos(at::arange(0, kElements, at::kFloat) * (step + 1)).reshape({60, 100}));
+        optimizer.step(1e-2);
+      }
+    };
+    run(first, a, 0, 3);
+    EXPECT_EQ(first.state().size(), state == MomentState::kInt8 ? 5U : 3U);
+    write_tensors(file, first.state());
+    run(first, a, 3, 6);
+    Optimizer second({&b}, config);
+    second.load_state(TensorFile(file), 3);
+    run(second, b, 3, 6);
+    EXPECT_TRUE(at::equal(a.value, b.value));
+    EXPECT_TRUE(at::equal(first.master(0), second.master(0)));
+  }
+}
+
+TEST(Optimizer, Int8IsForLargeTensorsOtherThanTheEmbedding) {
+  OptimizerConfig config;
+  config.state = MomentState::kInt8;
+  Parameter large = parameter("model.layers.0.mlp.up_proj.weight", at::ones({64, 65})),
+            small = parameter("model.layers.0.mlp.down_proj.weight", at::ones({63, 65})),
+            embedding = parameter("model.embed_tokens.weight", at::ones({80, 64}));
+  Optimizer optimizer({&large, &small, &embedding}, config);
+  std::map<std::string, at::ScalarType> types;
+  for (const auto& [name, tensor] : optimizer.state()) types[name] = tensor.scalar_type();
+  EXPECT_EQ(types.size(), 11U);
+  EXPECT_EQ(types.at("m." + large.name), at::kByte);
+  EXPECT_EQ(types.at("v." + large.name), at::kByte);
+  EXPECT_EQ(types.at("m_absmax." + large.name), at::kFloat);
+  EXPECT_EQ(types.at("m." + small.name), at::kFloat);
+  EXPECT_EQ(types.at("m." + embedding.name), at::kFloat);
+  int64_t expected = 0;
+  for (const Parameter* p : {&large, &small, &embedding})
+    expected += moment_bytes(p->name, p->value.numel(), MomentState::kInt8);
+  EXPECT_EQ(optimizer.moment_bytes(), expected);
+  EXPECT_EQ(moment_bytes(large.name, 4160, MomentState::kInt8), 2 * (4160 + 17 * 4));
+  EXPECT_EQ(moment_bytes(large.name, 4160, MomentState::kFp32), 8 * 4160);
+}
+
+// Everything that the optimizer does otherwise is done with codes, too.
+TEST(Optimizer, Int8StaysNearFp32WithGroupsAveragesAndClipping) {
+  const auto run = [](MomentState state) {
+    Parameter a = parameter("a", at::sin(at::arange(8192, at::kFloat)).view({64, 128})),
+              b = parameter("b", at::cos(at::arange(8192, at::kFloat)).view({64, 128}).to(at::kBFloat16));
+    OptimizerConfig config;
+    config.state = state;
+    config.weight_decay = 0.1;
+    config.average_decay = 0.5;
+    config.groups = {{"b", 4, 0.0}};
+    Optimizer optimizer({&a, &b}, config);
+    for (int step = 0; step < 50; ++step) {
+      for (Parameter* p : {&a, &b})
+        p->grad.copy_(at::sin(at::arange(8192, at::kFloat) * (step + 1) * 0.37).view({64, 128}) + 0.2);
+      optimizer.step(1e-3);
     }
+    optimizer.end_with_average();
+    return std::pair{a.value, optimizer.master(1)};
+  };
+  const auto fp32 = run(MomentState::kFp32), int8 = run(MomentState::kInt8);
+  const at::Tensor start_a = at::sin(at::arange(8192, at::kFloat)).view({64, 128}),
+                   start_b =
+                       at::cos(at::arange(8192, at::kFloat)).view({64, 128}).to(at::kBFloat16).to(at::kFloat);
+  for (const auto& [got, want, start] :
+       {std::tuple{int8.first, fp32.first, start_a}, {int8.second, fp32.second, start_b}}) {
+    const double distance = ((got - want).norm() / (want - start).norm()).item<double>();
+    EXPECT_LT(distance, 0.03);
+    EXPECT_GT(distance, 1e-6);
+  }
 }
 
 TEST(Optimizer, RefusesAForeignState) {
@@ -154,6 +221,19 @@ TEST(Optimizer, RefusesAForeignState) {
   EXPECT_ERROR(other_name.load_state(TensorFile(file), 1), "the tensor 'master.x' is missing");
   EXPECT_ERROR(more.load_state(TensorFile(file), 1), "holds 3 tensors, expected 6");
   EXPECT_ERROR(Optimizer({&p, &p}, {}), "stands twice");
+  // Codes are not taken for numbers, nor the reverse.
+  Parameter large = parameter("w", at::ones({64, 64}));
+  OptimizerConfig coded;
+  coded.state = MomentState::kInt8;
+  Optimizer fp32({&large}, {}), int8({&large}, coded);
+  write_tensors(file, fp32.state());
+  EXPECT_ERROR(int8.load_state(TensorFile(file), 1), "holds 3 tensors, expected 5");
+  write_tensors(file, {{"master.w", large.value},
+                       {"m.w", at::zeros({64, 64})},
+                       {"v.w", at::zeros({64, 64})},
+                       {"m_absmax.w", at::zeros({16})},
+                       {"v_absmax.w", at::zeros({16})}});
+  EXPECT_ERROR(int8.load_state(TensorFile(file), 1), "'m.w' is F32 [64, 64], the model needs Byte [64, 64]");
 }
 
 }  // namespace

@@ -283,6 +283,75 @@ TEST(Preference, GradientsAreTheLossesSlopes) {
   EXPECT_EQ(seen, 7U);
 }
 
+// The losses as functions of the hidden states and the head, in float64 and element by element; among the
+// answers is one of a single token.
+TEST(Preference, GradientsAreTheLossDifferencesInFloat64) {
+  auto json = Json::parse(R"({"model_type": "llama", "vocab_size": 11, "hidden_size": 6,
+    "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1,
+    "max_position_embeddings": 64, "tie_word_embeddings": true})");
+  std::vector<std::vector<int64_t>> ids;
+  std::vector<std::vector<float>> weights;
+  for (const size_t answer : {4U, 1U, 2U, 5U, 3U, 3U}) {  // three pairs
+    auto& one = ids.emplace_back();
+    for (uint64_t t = 0; t < 2 + answer; ++t)
+      one.push_back(static_cast<int64_t>(11 * uniform(12, purpose_stream(Purpose::kTest, ids.size()), t)));
+    auto& weight = weights.emplace_back(one.size(), 1.0F);
+    weight[0] = weight[1] = 0;
+    weight.back() = 0.5F;
+  }
+  Batch given = make_batch(ids, weights);
+  mark_pairs(given);
+  size_t seen = 0;
+  for (const auto& config : every_loss()) {
+    Decoder model = random_decoder(parse_model_config(json, "tiny"), Dtype::kFp32, 5, 0.4);
+    auto& head = model.embed_tokens;
+    head.value = head.value.to(at::kDouble);
+    head.grad = at::zeros_like(head.value);
+    head.trainable = true;
+    const at::Tensor hidden =
+        at::sin(at::arange(given.size() * 6, at::kDouble) * 0.71).view({given.size(), 6}) * 2;
+    // A reference that differs from the policy, and a divergence that is a constant of the step.
+    const auto nothing = [](const Batch& one) {
+      return std::vector<double>(static_cast<size_t>(one.document_starts.numel() - 1));
+    };
+    const Reference reference = [&](const Batch& one) {
+      if (one.size() != given.size()) return nothing(one);  // KTO's answers to other questions
+      auto values = document_log_probabilities(model, one, hidden);
+      for (size_t d = 0; d < values.size(); ++d) values[d] += 0.4 * std::sin(1.0 + static_cast<double>(d));
+      return values;
+    };
+    Batch batch = with_references(one_step({given}), config, reference, nothing).step(0).at(0);
+    auto terms = *batch.preference;
+    if (config.objective == ObjectiveKind::kKto) terms.divergence = 0.2;
+    batch.preference = std::make_shared<const PreferenceTerms>(terms);
+    const double scale = 1 / batch.total_weight();
+    const Objective objective = make_objective(config);
+    const auto loss = [&] { return objective(model, batch, hidden, scale, false).loss.sum * scale; };
+    const at::Tensor d_hidden = objective(model, batch, hidden, scale, true).loss.d_hidden;
+    ASSERT_EQ(d_hidden.scalar_type(), at::kDouble);
+    const auto expect_slopes = [&](const at::Tensor& x, const at::Tensor& gradient, const char* what) {
+      const double size = gradient.abs().max().item<double>();
+      ASSERT_GT(size, 0) << what;
+      for (int64_t i = 0; i < x.numel(); ++i) {
+        at::Tensor element = x.view(-1)[i];
+        const double value = element.item<double>(), step = 1e-5;
+        element.fill_(value + step);
+        const double above = loss();
+        element.fill_(value - step);
+        const double below = loss();
+        element.fill_(value);
+        // Coefficients of tokens are fp32.
+        EXPECT_NEAR(gradient.view(-1)[i].item<double>(), (above - below) / (2 * step), 3e-7 * size + 1e-9)
+            << what << " " << i << " of loss " << seen;
+      }
+    };
+    expect_slopes(hidden, d_hidden, "hidden");
+    expect_slopes(head.value, head.grad, "head");
+    ++seen;
+  }
+  EXPECT_EQ(seen, 7U);
+}
+
 TEST(Preference, AtTheStartNothingIsPreferred) {
   Decoder model = random_decoder(test::tiny_model_config(), Dtype::kFp32, 3, 0.2);
   attach_lora(model, {});
