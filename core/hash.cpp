@@ -4,6 +4,7 @@
 #include <openssl/hmac.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
@@ -52,8 +53,15 @@ std::string sha256_hex(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
+  constexpr size_t kPiece = size_t{1} << 22;
   const MappedFile file(path);
-  return sha256_hex(file.bytes());
+  Sha256 digest;
+  for (std::string_view left = file.bytes(); !left.empty();
+       left.remove_prefix(std::min(kPiece, left.size()))) {
+    digest.update(left.substr(0, kPiece));
+    file.let_go(left.substr(0, kPiece));  // else a model that is looked at is in memory
+  }
+  return digest.hex();
 }
 
 std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view message) {
