@@ -16,7 +16,7 @@ constexpr int64_t kFloat = 4, kMebibyte = int64_t{1} << 20;
 
 // Measured: resident pages of the program, its libraries, the tokenizer and a few megabytes of heap, and what
 // each thread adds.
-constexpr int64_t kProcess = 190 * kMebibyte, kProcessOfThread = 3 * kMebibyte;
+constexpr int64_t kProcess = 145 * kMebibyte, kProcessOfThread = 2 * kMebibyte;
 
 int64_t bytes_of(Dtype dtype) { return dtype == Dtype::kBf16 ? 2 : kFloat; }
 
@@ -139,7 +139,7 @@ class Training {
       copy_of_teacher();
     } else {
       load(t_.model);
-      if (!t_.adapters.empty()) digest();
+      if (!t_.adapters.empty() && t_.digests) digest();
     }
     memory.weights = since();
     optimizer();
@@ -149,22 +149,28 @@ class Training {
     for (int i = 0; i < 2; ++i) hold(positions * t_.model.rotary_width() / 2 * kFloat);
     references();
     memory.kept = step();
-    // A checkpoint is written while the next step runs; the last one is followed by none.
-    if (const int64_t every = t_.config.checkpoint_every;
-        every > 0 && (t_.config.steps == 0 || t_.config.steps > every)) {
+    // Later steps find free blocks of other sizes than the first, and may have to reach further.
+    int64_t reached = 0;
+    for (int64_t more = 1; more < 4 && several() && walk_.held() > reached; ++more) {
+      reached = walk_.held();
+      step();
+    }
+    if (const int64_t every = t_.config.checkpoint_every; every > 0) {
       before = walk_.used();
       std::vector<Room> copies;
       for (const int64_t bytes : saved_) copies.push_back(walk_.take(bytes));
-      memory.saved = since();
-      step();
+      // It is written while the next step runs; the last one is followed by none.
+      if (t_.config.steps == 0 || t_.config.steps > every) {
+        memory.saved = since();
+        for (int i = 0; i < 2; ++i) step();
+      }
     }
     if (t_.measures || t_.config.probe.every > 0) measure();
+    memory.arena = walk_.held();
     memory.scratch =
         walk_.peak() - memory.teacher - memory.weights - memory.state - memory.saved - memory.kept;
     return memory;
   }
-
-  int64_t held() const { return walk_.held(); }
 
  private:
   bool trains(const std::string& name) const { return t_.trains && t_.trains(name); }
@@ -323,6 +329,7 @@ class Training {
     }
   }
 
+  bool several() const { return t_.config.steps != 1; }
   bool averages() const { return t_.config.optimizer.average_decay > 0; }
 
   // Masters, moments and averages of one Optimizer.

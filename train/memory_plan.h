@@ -37,6 +37,7 @@ struct TrainingMemory {
   TrainConfig config;  // of which the objective, the optimizer, noise, checkpoints and probe matter
   double temperature = 1;
   bool measures = false;        // on held-out text, whatever config.probe says
+  bool digests = true;          // of the base's weights, once it is loaded (adapters)
   int64_t measured_tokens = 0;  // of one forward when it does
 };
 
@@ -52,9 +53,11 @@ struct StepMemory {
   int64_t process = 0;  // the program, its libraries and what they keep
   int64_t weights = 0;  // of the model or base
   int64_t teacher = 0;
-  int64_t state = 0;    // of what trains: gradients, masters, moments, averages, adapters
-  int64_t saved = 0;    // copy that a checkpoint is written from
-  int64_t kept = 0;     // activations that backward needs
+  int64_t state = 0;  // of what trains: gradients, masters, moments, averages, adapters
+  int64_t saved = 0;  // copy that a checkpoint is written from
+  int64_t kept = 0;   // activations that backward needs
+  int64_t arena =
+      0;  // all but the program: what the arena of large tensors reaches over (TensorMemory::held)
   int64_t scratch = 0;  // the rest at the peak: the loss, one layer's backward, room between tensors
   int64_t peak() const { return process + weights + teacher + state + saved + kept + scratch; }
 };
