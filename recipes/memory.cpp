@@ -1,6 +1,7 @@
 #include "recipes/memory.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "core/error.h"
@@ -294,14 +295,16 @@ class Group {
       largest = std::max(largest, rows_of(job.settings.train, row_));
       training.measures = training.measures || !job.candidate.empty() || job.settings.train.probe.every > 0;
     }
-    for (int64_t i = 0; i < slots; ++i)
+    constexpr int64_t kWalked = 32;  // a place more is like those before it
+    const int64_t walked = std::min(slots, kWalked);
+    for (int64_t i = 0; i < walked; ++i)
       training.adapters.push_back(adapter_memory(jobs.at(static_cast<size_t>(i)).settings.lora));
-    const int64_t parts = std::clamp<int64_t>(config.tokens_per_pass / largest, 1, slots);
-    return step_memory(training,
-                       {std::vector<int64_t>(static_cast<size_t>(parts), largest), row_, recompute});
+    const int64_t parts = std::clamp<int64_t>(config.tokens_per_pass / largest, 1, walked);
+    StepMemory memory =
+        step_memory(training, {std::vector<int64_t>(static_cast<size_t>(parts), largest), row_, recompute});
+    memory.state += memory.state / walked * (slots - walked);
+    return memory;
   }
-
-  int64_t row() const { return row_; }
 
  private:
   TrainingMemory training_of(const TrainConfig& config, Quantization quantized) const {
@@ -353,13 +356,17 @@ GroupPlan plan_adapters(const LoadedRecipe& loaded, Dtype dtype, const KnownMode
   GroupPlan plan;
   plan.together = loaded.recipe.lora->together;
   std::string choices;
-  bool may = true;  // nobody said that layers do not run again
+  bool may = true;                        // nobody said that layers do not run again
+  std::map<std::string, StepPlan> known;  // most tenants have the defaults
   for (auto& job : jobs) {
     may = may && job.settings.train.checkpoint_activations != Recompute::kNo;
-    StepPlan alone = group.alone(job);
+    const std::string settings = write_config(job.settings) + (job.candidate.empty() ? "" : "measured");
+    auto found = known.find(settings);
+    if (found == known.end()) found = known.emplace(settings, group.alone(job)).first;
+    const StepPlan& alone = found->second;
     job.settings.train = alone.config;
     if (choices.empty()) choices = alone.choice;
-    if (plan.step.refusal.empty()) plan.step = std::move(alone);
+    if (plan.step.refusal.empty()) plan.step = alone;
   }
   plan.jobs = jobs;
   if (!plan.step.refusal.empty()) return plan;

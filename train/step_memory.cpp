@@ -163,7 +163,7 @@ class Step {
       return;
     }
     const int64_t slice = std::min(rows, kSlice);
-    const Room dy = take_wide(slice, outputs), x = take_wide(slice, inputs);
+    const Room x = take_wide(slice, inputs), dy = take_wide(slice, outputs);
   }
 
   // --- quantized products (quantized_gemm.cpp) ---
@@ -357,7 +357,7 @@ class Step {
     const bool converts = pass_.converts && pass_.element != kFloat;
     std::vector<Room> turned;
     if (converts)
-      for (const int64_t of : {heads, groups, groups, heads, heads, groups, groups, heads})
+      for (const int64_t of : {heads, groups, groups, heads, groups, groups, heads, heads})
         turned.push_back(take_wide(tokens, of * width));
     const int64_t element = converts ? kFloat : pass_.element, longest = up(pass_.longest_document, kBlock);
     const Room dk = take_wide(tokens, heads * width), dv = take_wide(tokens, heads * width);
@@ -536,17 +536,18 @@ class Step {
     keep(kept, h2);
     const Room gate_up = project(tokens, layer.dense.gate_up, kept);
     keep(kept, gate_up);
-    const Room act = geglu(tokens, inner, /*made=*/3);
+    geglu_scratch(tokens, inner, narrow ? 7 : 6);
+    const Room act = take(tokens, inner);
     keep(kept, act);
     const Room down = project(tokens, layer.dense.down, kept);
     const Room added = kept_norm(down);
     return take(tokens, width);
   }
 
-  Room geglu(int64_t rows, int64_t inner, int made) {
+  // geglu.cpp: the temporaries of its longest expression, and what is there when the result is made.
+  void geglu_scratch(int64_t rows, int64_t inner, int temporaries) {
     std::vector<Room> wide;
-    for (int i = 0; i < made; ++i) wide.push_back(take_wide(rows, inner));
-    return take(rows, inner);
+    for (int i = 0; i < temporaries; ++i) wide.push_back(take_wide(rows, inner));
   }
 
   Room feed_forward_backward(const LayerMemory& layer, bool need_h2) {
@@ -561,7 +562,11 @@ class Step {
     if (!need) return nullptr;
     Room d_gate_up;
     if (sandwich) {
-      const Room part = geglu(tokens, down.inputs(), 9), joined = take_wide(tokens, 2 * down.inputs());
+      const int copies = pass_.element == kFloat ? 0 : 3;
+      geglu_scratch(tokens, down.inputs(), 14 + copies);
+      std::vector<Room> left;
+      for (int i = 0; i < 5 + copies; ++i) left.push_back(take_wide(tokens, down.inputs()));
+      const Room joined = take_wide(tokens, 2 * down.inputs());
       d_gate_up = pass_.element == kFloat ? joined : take(tokens, 2 * down.inputs());
     } else {
       d_gate_up = take(tokens, 2 * down.inputs());
