@@ -71,4 +71,8 @@ uint64_t available_memory(const fs::path& root) {
   return least.value_or(0);
 }
 
+uint64_t resident_memory(const fs::path& root) {
+  return number_after(root / "proc/self/status", "VmRSS:").value_or(0) * 1024;
+}
+
 }  // namespace decant

@@ -11,4 +11,7 @@ namespace decant {
 // Bytes; 0 when it cannot be known. `root` is where /proc and /sys are looked for (tests).
 uint64_t available_memory(const std::filesystem::path& root = "/");
 
+// Bytes of this process that are in memory now; 0 when it cannot be known.
+uint64_t resident_memory(const std::filesystem::path& root = "/");
+
 }  // namespace decant

@@ -9,9 +9,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <mutex>
-#include <set>
+
+#include "core/placement.h"
 
 namespace decant {
 namespace {
@@ -34,7 +34,7 @@ class Arena final : public c10::Allocator {
     auto* start = static_cast<char*>(range);
     begin_ = start + (up(reinterpret_cast<size_t>(start), kHugePage) - reinterpret_cast<size_t>(start));
     limit_ = start + wanted;
-    top_ = open_ = begin_;
+    open_ = begin_;
     madvise(begin_, static_cast<size_t>(limit_ - begin_), MADV_HUGEPAGE);  // where the system has them
   }
 
@@ -50,16 +50,16 @@ class Arena final : public c10::Allocator {
   TensorMemory memory() {
     const std::lock_guard lock(mutex_);
     TensorMemory now = counts_;
-    now.held = top_ - begin_;
+    now.held = static_cast<int64_t>(placement_.top());
     return now;
   }
 
   void release() {
     const std::lock_guard lock(mutex_);
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    for (const auto& [size, block] : free_) {
-      const auto first = up(reinterpret_cast<size_t>(block), page),
-                 last = (reinterpret_cast<size_t>(block) + size) / page * page;
+    for (const auto& [size, offset] : placement_.free_blocks()) {
+      const auto block = reinterpret_cast<size_t>(begin_ + offset);
+      const auto first = up(block, page), last = (block + size) / page * page;
       if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
     }
   }
@@ -70,12 +70,6 @@ class Arena final : public c10::Allocator {
   }
 
  private:
-  struct Block {
-    size_t size;
-    bool used;
-  };
-  using Blocks = std::map<char*, Block>;
-
   static void give(void* p) {
     auto& arena = one();
     if (p >= arena.begin_ && p < arena.limit_)
@@ -87,19 +81,8 @@ class Arena final : public c10::Allocator {
   void* take(size_t bytes) {
     const std::lock_guard lock(mutex_);
     const size_t size = up(bytes, kAlignment);
-    auto fit = free_.lower_bound({size, nullptr});
-    if (fit == free_.end()) {
-      reach(size);
-      fit = free_.lower_bound({size, nullptr});
-    }
-    char* p = fit->second;
-    const size_t rest = fit->first - size;
-    free_.erase(fit);
-    blocks_[p] = {size, true};
-    if (rest > 0) {
-      blocks_[p + size] = {rest, false};
-      free_.insert({rest, p + size});
-    }
+    if (const size_t missing = placement_.missing(size); missing > 0) reach(missing, size);
+    char* p = begin_ + placement_.take(size);
     counts_.used += static_cast<int64_t>(size);
     counts_.peak_used = std::max(counts_.peak_used, counts_.used);
     return p;
@@ -107,57 +90,28 @@ class Arena final : public c10::Allocator {
 
   void put(char* p) {
     const std::lock_guard lock(mutex_);
-    auto block = blocks_.find(p);
-    TORCH_INTERNAL_ASSERT(block != blocks_.end() && block->second.used);
-    counts_.used -= static_cast<int64_t>(block->second.size);
-    block->second.used = false;
-    if (const auto next = std::next(block); next != blocks_.end() && !next->second.used) {
-      free_.erase({next->second.size, next->first});
-      block->second.size += next->second.size;
-      blocks_.erase(next);
-    }
-    if (block != blocks_.begin() && !std::prev(block)->second.used) {
-      const auto before = std::prev(block);
-      free_.erase({before->second.size, before->first});
-      before->second.size += block->second.size;
-      blocks_.erase(block);
-      block = before;
-    }
-    free_.insert({block->second.size, block->first});
+    counts_.used -= static_cast<int64_t>(placement_.put(static_cast<size_t>(p - begin_)));
   }
 
-  // Makes the last block a free one of at least `size`.
-  void reach(size_t size) {
-    const auto last = blocks_.empty() ? blocks_.end() : std::prev(blocks_.end());
-    const bool joins = last != blocks_.end() && !last->second.used;
-    const size_t missing = size - (joins ? last->second.size : 0);
-    TORCH_CHECK(missing <= static_cast<size_t>(limit_ - top_), "not enough memory for a tensor of ", size,
+  // Opens the range for `missing` bytes more, for a tensor of `size`.
+  void reach(size_t missing, size_t size) {
+    const char* top = begin_ + placement_.top();
+    TORCH_CHECK(missing <= static_cast<size_t>(limit_ - top), "not enough memory for a tensor of ", size,
                 " bytes");
-    if (top_ + missing > open_) {
-      const size_t more = std::min(up(static_cast<size_t>(top_ + missing - open_), kGrowth),
+    if (top + missing > open_) {
+      const size_t more = std::min(up(static_cast<size_t>(top + missing - open_), kGrowth),
                                    static_cast<size_t>(limit_ - open_));
       TORCH_CHECK(mprotect(open_, more, PROT_READ | PROT_WRITE) == 0, "not enough memory for a tensor of ",
                   size, " bytes");
       open_ += more;
     }
     ++counts_.growths;
-    if (joins) {
-      free_.erase({last->second.size, last->first});
-      last->second.size = size;
-      free_.insert({size, last->first});
-    } else {
-      blocks_[top_] = {size, false};
-      free_.insert({size, top_});
-    }
-    top_ += missing;
   }
 
   std::mutex mutex_;
   char *begin_ = nullptr, *limit_ = nullptr;  // the reserved range
   char* open_ = nullptr;                      // up to here it may be written
-  char* top_ = nullptr;                       // up to here it is blocks
-  Blocks blocks_;                             // all of them, side by side
-  std::set<std::pair<size_t, char*>> free_;   // best fit: the smallest, then the lowest
+  Placement placement_;
   TensorMemory counts_;
 };
 

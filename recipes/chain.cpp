@@ -11,6 +11,7 @@
 #include "core/tensor_memory.h"
 #include "data_pipeline/chat_template.h"
 #include "data_pipeline/tokenizer.h"
+#include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/verbs.h"
 #include "train/trainer.h"
@@ -27,6 +28,14 @@ size_t order_of(const std::string& section) {
   return static_cast<size_t>(std::find(kOrder.begin(), kOrder.end(), section) - kOrder.begin());
 }
 
+// Whether a step, or one below it, was finished in this folder before.
+bool began(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return false;
+  const fs::recursive_directory_iterator files(folder);
+  return std::any_of(begin(files), end(files),
+                     [](const auto& entry) { return entry.path().filename() == "manifest.json"; });
+}
+
 std::string verb_of(const std::string& section) { return section == "corpus" ? "prepare" : section; }
 
 }  // namespace
@@ -39,10 +48,7 @@ const std::vector<std::string>& volatile_files() {
 
 Chain::Chain(const LoadedRecipe& l, RunDirectory& r, std::string only)
     : loaded(l), recipe(l.recipe), run(r), only_(std::move(only)) {
-  const Precision precision = recipe.model.dtype;
-  dtype = precision == Precision::kBf16   ? Dtype::kBf16
-          : precision == Precision::kFp32 ? Dtype::kFp32
-                                          : fastest_dtype();
+  dtype = compute_dtype(recipe);
 }
 
 bool Chain::visits(const std::string& section) const {
@@ -137,7 +143,7 @@ void run_chain(const LoadedRecipe& loaded, const std::string& only) {
                          (only == "evaluate" && recipe.evaluate) || (only == "export" && recipe.export_);
     check(present, loaded.file.string(), ": the recipe has no section '", only, "'");
   }
-  check_recipe(loaded);
+  const ModelConfig config = check_recipe(loaded);
   set_run_threads(at::get_num_threads());
   RunDirectory run(loaded.run_folder());
   open_log_file(run.path() / "log.jsonl");
@@ -145,6 +151,10 @@ void run_chain(const LoadedRecipe& loaded, const std::string& only) {
   log_info("run directory: ", run.path().string());
 
   Chain chain(loaded, run, only);
+  // Before any work: a step later on that cannot fit. (What is done already needs nothing.)
+  for (const StepPlan& plan : plan_training(loaded, config, chain.dtype))
+    if (chain.visits(plan.section.substr(0, plan.section.find('.'))) && !began(run.step_path(plan.step)))
+      check_plan(plan);
   model_step(chain);
   if (recipe.corpus && chain.visits("corpus")) corpus_step(chain);
   if (recipe.distill && chain.visits("distill")) distill_steps(chain);

@@ -13,6 +13,7 @@
 #include "distill/generation_store.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
+#include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
 
@@ -141,8 +142,9 @@ std::vector<ShardDocument> teacher_answers(Chain& chain, const std::string& mode
   return documents;
 }
 
-Json train_student(Chain& chain, const fs::path& folder) {
-  const DistillSection& section = *chain.recipe.distill;
+Json train_student(Chain& chain, const DistillSection& section, const StepPlan& plan,
+                   const fs::path& folder) {
+  accept_plan(plan);
   const Decoder teacher = load_model(chain.model_folder, chain.dtype);
   Decoder student = keep_layers(teacher, section.student.keep_layers);
   make_trainable(student);
@@ -169,7 +171,7 @@ Json train_student(Chain& chain, const fs::path& folder) {
 }  // namespace
 
 void distill_steps(Chain& chain) {
-  const DistillSection& section = *chain.recipe.distill;
+  DistillSection section = *chain.recipe.distill;
   const std::string model = chain.digest_of("@model");
   StepKey rows{"distill/rows",
                1,
@@ -184,6 +186,10 @@ void distill_steps(Chain& chain) {
     return figures;
   });
 
+  const KnownModel teacher = known_model(chain.model_folder);
+  const StepPlan plan =
+      plan_student(chain.loaded, chain.dtype, teacher, student_config(teacher.config, section.student));
+  section.train = plan.config;
   StepKey student{
       "distill/student",
       1,
@@ -191,7 +197,7 @@ void distill_steps(Chain& chain) {
       {{"rows", chain.digest_of_step("distill/rows")}, {"model", model}}};
   const int64_t parameters = read_model_config(chain.model_folder).parameters();
   chain.step("distill", student, model_bytes(parameters) + checkpoint_bytes(parameters),
-             [&](const fs::path& folder) { return train_student(chain, folder); });
+             [&](const fs::path& folder) { return train_student(chain, section, plan, folder); });
 }
 
 }  // namespace decant

@@ -9,9 +9,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "core/machine_memory.h"
 #include "lora/tenant_slots.h"
 #include "recipes/held_out_probe.h"
+#include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
 #include "train/grouped.h"
@@ -50,26 +50,15 @@ StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& bas
   return key;
 }
 
-// Masters, gradients and two moments in fp32, and the copies that are computed with.
-uint64_t arena_bytes(const AdapterJob& job, const ModelConfig& config) {
-  return 18 * static_cast<uint64_t>(lora_parameters(config, job.settings.lora));
-}
-
-// Half of what the base leaves of the free memory is for adapters, the rest for activations and files.
-int64_t fitting_slots(const std::vector<AdapterJob>& jobs, const ModelConfig& config) {
-  uint64_t largest = 1;
-  for (const auto& job : jobs) largest = std::max(largest, arena_bytes(job, config));
-  const uint64_t free = available_memory();
-  const auto most = static_cast<uint64_t>(jobs.size());
-  return static_cast<int64_t>(free == 0 ? most : std::clamp<uint64_t>(free / 2 / largest, 1, most));
-}
-
 // Trains the jobs that are not done, side by side.
-void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
+void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
   const LoraSection& section = *chain.recipe.lora;
   const fs::path base = chain.model_of(section.model);
   const std::string base_digest = chain.digest_of(section.model);
   const ModelConfig config = read_model_config(base);
+  const KnownModel known = known_model(base);
+  // Micro-batches are a job's own and part of its key, whoever else is there.
+  const auto jobs = plan_adapters(chain.loaded, chain.dtype, known, given).jobs;
   std::vector<AdapterJob> open;
   for (const auto& job : jobs)
     if (chain.begin("lora", key_of(job, chain, base_digest),
@@ -77,9 +66,11 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       open.push_back(job);
   if (open.empty()) return;
 
+  GroupPlan plan = plan_adapters(chain.loaded, chain.dtype, known, open);
+  accept_plan(plan.step);
+  open = std::move(plan.jobs);
+  const GroupConfig together = plan.together;
   Decoder model = load_model(base, chain.dtype, adapter_base(section, base));
-  GroupConfig together = section.together;
-  if (together.slots == 0) together.slots = fitting_slots(open, config);
   open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));
   const std::string base_sha256 = weights_sha256(base);
   std::vector<GroupMember> members;

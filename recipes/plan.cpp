@@ -8,10 +8,10 @@
 #include <cstdio>
 #include <memory>
 
-#include "core/model/stored_quantization.h"
 #include "data_pipeline/prepare.h"
 #include "lora/attach.h"
 #include "recipes/chain.h"
+#include "recipes/memory.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
 
@@ -65,10 +65,7 @@ class Planner {
  public:
   Planner(const LoadedRecipe& loaded, const ModelConfig& config)
       : loaded_(loaded), r_(loaded.recipe), config_(config), bytes_(0) {
-    const Precision p = r_.model.dtype;
-    const Dtype dtype = p == Precision::kBf16   ? Dtype::kBf16
-                        : p == Precision::kFp32 ? Dtype::kFp32
-                                                : fastest_dtype();
+    const Dtype dtype = compute_dtype(r_);
     element_ = dtype == Dtype::kBf16 ? 2 : 4;
     rate_ = gemm_rate(to_torch(dtype));
     if (r_.corpus)
@@ -86,15 +83,13 @@ class Planner {
       out.push_back({"corpus", number(bytes_) + "B of conversations", 0, 0, 5e8, 12 * bytes_, bytes_ / 2e6});
     if (r_.distill) add_distill(out, base);
     if (r_.train)
-      out.push_back(
-          training("train", r_.train->train, model(r_.train->model), model(r_.train->model).parameters(), 0));
+      out.push_back(training("train/model", r_.train->train, model(r_.train->model),
+                             model(r_.train->model).parameters(), 0));
     if (r_.lora)
       for (const auto& job : adapter_jobs(*r_.lora, r_.lora->tenants)) {
         const ModelConfig of = model(r_.lora->model);
-        PlanLine line =
-            training(job.step(), job.settings.train, of, lora_parameters(of, job.settings.lora), 0);
-        line.memory -= saved_by_quantizing(of);
-        out.push_back(line);
+        out.push_back(
+            training(job.step(), job.settings.train, of, lora_parameters(of, job.settings.lora), 0));
       }
     if (r_.evaluate) {
       const double models = 2 + 2 * r_.distill.has_value() + r_.train.has_value();
@@ -123,43 +118,18 @@ class Planner {
     return read_model_config(loaded_.resolve(name));
   }
 
-  ModelConfig student() const {
-    ModelConfig c = config_;
-    const auto& kept = r_.distill->student.keep_layers;
-    c.num_hidden_layers = static_cast<int64_t>(kept.size());
-    if (c.experts)
-      c.experts->first_layer = std::count_if(kept.begin(), kept.end(),
-                                             [&](int64_t layer) { return layer < c.experts->first_layer; });
-    return c;
-  }
-
-  // Bytes of the base's linears that the adapters' steps do not hold.
-  double saved_by_quantizing(const ModelConfig& c) const {
-    const auto kind = r_.lora->quantize != Quantization::kNone ? r_.lora->quantize
-                                                               : stored_quantization(c.source, "config.json");
-    if (kind == Quantization::kNone) return 0;
-    const int64_t linear = c.linear_parameters();
-    return element_ * static_cast<double>(linear) -
-           static_cast<double>(quantized_bytes(linear / c.hidden_size, c.hidden_size, kind));
-  }
+  ModelConfig student() const { return student_config(config_, r_.distill->student); }
 
   double tokens_of(const TrainConfig& t) const {
     const double corpus = bytes_ / 3;  // about three bytes of JSON a token
     return t.steps > 0 ? static_cast<double>(t.steps * t.batch.tokens_per_step) : t.epochs * corpus;
   }
 
-  // Weights, gradients and optimizer state of what trains, and the activations of one micro-batch.
+  // Its memory is in a table of its own.
   PlanLine training(const std::string& step, const TrainConfig& t, const ModelConfig& c, int64_t trainable,
                     double teacher) const {
     const double parameters = static_cast<double>(c.parameters()), trains = static_cast<double>(trainable);
-    const double rows = static_cast<double>(t.batch.tokens_per_micro_batch);
-    const double per_layer = static_cast<double>(10 * c.hidden_size + 4 * c.intermediate_size) * element_;
-    const double kept = t.checkpoint_activations
-                            ? static_cast<double>(c.num_hidden_layers * c.hidden_size * element_) + per_layer
-                            : static_cast<double>(c.num_hidden_layers) * per_layer;
-    const double logits = 2.0 * kHeadChunk * static_cast<double>(c.vocab_size) * 4;
     PlanLine line{step, number(tokens_of(t)) + " tokens", parameters, trains};
-    line.memory = element_ * (parameters + teacher) + 16 * trains + rows * kept + logits;
     line.disk = (trainable == c.parameters() ? element_ * parameters : 4 * trains) + 12 * trains;
     // Forward 2, backward of inputs 2, and of weights 2 for what trains.
     const double share = trainable == c.parameters() ? 6 : 4.2;
@@ -191,13 +161,31 @@ class Planner {
   double bytes_, element_ = 2, rate_ = 1;
 };
 
+// The parts of each training's peak, in MiB.
+ReportSection memory_table(const std::vector<StepPlan>& plans) {
+  ReportSection table{"memory, MiB",
+                      {{"step", "program", "weights", "teacher", "optimizer", "checkpoint", "activations",
+                        "scratch", "peak", "limit"}}};
+  const auto mib = [](int64_t bytes) { return bytes > 0 ? std::to_string(mebibytes(bytes)) : "-"; };
+  for (const auto& plan : plans) {
+    const StepMemory& m = plan.memory;
+    table.rows.push_back({plan.step, mib(m.process), mib(m.weights), mib(m.teacher), mib(m.state),
+                          mib(m.saved), mib(m.kept), mib(m.scratch), mib(m.peak()), mib(plan.limit)});
+  }
+  return table;
+}
+
 Exit run_plan(const std::string& file, const std::vector<std::string>& overrides) {
   const LoadedRecipe loaded = load_recipe(file, overrides);
   const ModelConfig config = check_recipe(loaded);
+  const auto trainings = plan_training(loaded, config, compute_dtype(loaded.recipe));
   Planner planner(loaded, config);
   ReportSection table{"plan", {{"step", "what", "parameters", "trainable", "memory", "disk", "time"}}};
   double disk = 0, seconds = 0, memory = 0;
-  for (const auto& line : planner.lines()) {
+  for (auto& line : planner.lines()) {
+    for (const auto& plan : trainings)  // adapters that train side by side share one peak
+      if (plan.step == line.step || (plan.section == "lora.train" && line.step.starts_with("lora/")))
+        line.memory = static_cast<double>(plan.memory.peak());
     const auto count = [](double n) { return n > 0 ? number(n) : std::string("-"); };
     table.rows.push_back({line.step, line.what, count(line.parameters), count(line.trainable),
                           number(line.memory) + "B", number(line.disk) + "B",
@@ -208,10 +196,15 @@ Exit run_plan(const std::string& file, const std::vector<std::string>& overrides
   }
   table.rows.push_back({"all", "", "", "", number(memory) + "B", number(disk) + "B", duration(seconds)});
   print("# resolved recipe\n" + resolved_recipe(loaded));
-  print(report_text({table}));
+  std::vector<ReportSection> report = {table};
+  if (!trainings.empty()) report.push_back(memory_table(trainings));
+  print(report_text(report));
   print(concat("\nrun directory: ", loaded.run_folder().string(), "\npredicted for ", at::get_num_threads(),
                " threads from a GEMM of ", number(planner.rate()),
                "FLOP/s measured now; memory is the step's peak. Nothing was started.\n"));
+  for (const auto& plan : trainings)
+    if (!plan.choice.empty()) print(concat(plan.step, ": ", plan.choice, "\n"));
+  for (const auto& plan : trainings) check_plan(plan);
   return Exit::kFinished;
 }
 

@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
+#include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
 
@@ -92,18 +93,21 @@ Answers answers_of(const TrainConfig& config) {
 }
 
 void train_steps(Chain& chain) {
-  const TrainSection& section = *chain.recipe.train;
+  TrainSection section = *chain.recipe.train;
   const StepKey rows{"train/rows", 1, "", {{"corpus", chain.digest_of_step("corpus")}}};
   chain.step("train", rows, 0,
              [&](const fs::path& folder) { return write_rows(chain, {}, true, folder / "rows"); });
 
   const fs::path start = chain.model_of(section.model);
+  const StepPlan plan = plan_full(chain.loaded, chain.dtype, known_model(start));
+  section.train = plan.config;
   StepKey key{"train/model", 1, config_key(section) + chain.precision(), {}};
   key.inputs = {{"rows", chain.digest_of_step("train/rows")}, {"model", chain.digest_of(section.model)}};
   if (section.train.probe.every > 0) key.inputs["held_out"] = chain.digest_of_step("corpus");
   const int64_t parameters = read_model_config(start).parameters();
   chain.step(
       "train", key, model_bytes(parameters) + checkpoint_bytes(parameters), [&](const fs::path& folder) {
+        accept_plan(plan);
         Decoder model = load_model(start, chain.dtype);
         make_trainable(model);
         freeze_matching(model, section.freeze, chain.loaded.place("train.freeze"));

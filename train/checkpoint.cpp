@@ -183,8 +183,9 @@ CheckpointWriter::~CheckpointWriter() {
 void CheckpointWriter::write(const fs::path& folder, const CheckpointState& state, NamedTensors optimizer,
                              int64_t keep, int64_t best_step) {
   wait();
-  writing_ = std::async(std::launch::async, [=, tensors = std::move(optimizer)] {
-    save_checkpoint(folder, state, tensors, keep, best_step);
+  writing_ = std::async(std::launch::async, [=, tensors = std::move(optimizer)]() mutable {
+    const NamedTensors mine = std::move(tensors);  // gone when it is written, not when somebody waits
+    save_checkpoint(folder, state, mine, keep, best_step);
   });
 }
 

@@ -166,7 +166,7 @@ class Group {
       segments.push_back({row, row + batch.size(), &batch, active.run->scale()});
       base_.set_rows(static_cast<int64_t>(slot), row, row + batch.size());
       row += batch.size();
-      checkpoint = checkpoint || active.run->config().checkpoint_activations;
+      checkpoint = checkpoint || active.run->config().checkpoint_activations == Recompute::kYes;
     }
     const Batch joined = batches.size() == 1 ? *batches.front() : join_batches(batches);
     Saved saved;

@@ -19,6 +19,7 @@ void TrainConfig::validate(const Place& place) const {
         ": must be above 0 when steps is 0, found ", epochs);
   check(std::isfinite(noise_alpha) && noise_alpha >= 0, place("noise_alpha"),
         ": must not be negative, found ", noise_alpha);
+  check(memory_mib >= 0, place("memory_mib"), ": must not be negative, found ", memory_mib);
   check(checkpoint_every >= 0, place("checkpoint_every"), ": must not be negative, found ", checkpoint_every);
   check(keep_checkpoints >= 1, place("keep_checkpoints"), ": must be at least 1, found ", keep_checkpoints);
   check(std::isfinite(most_minutes) && most_minutes >= 0, place("most_minutes"),

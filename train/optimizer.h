@@ -83,6 +83,8 @@ struct OptimizerConfig {
   void validate(const Place& place) const;
 };
 
+// Whether the moments of a parameter of this name and size are kept in codes.
+bool keeps_codes(const std::string& name, int64_t elements, MomentState state);
 // Bytes of both moments of a parameter of this name and size.
 int64_t moment_bytes(const std::string& name, int64_t elements, MomentState state);
 

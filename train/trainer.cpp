@@ -19,7 +19,7 @@ TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, con
   while (run.begin_step()) {
     for (const Batch& batch : run.micro_batches()) {
       Saved saved;
-      saved.checkpoint = config.checkpoint_activations;
+      saved.checkpoint = config.checkpoint_activations == Recompute::kYes;
       const at::Tensor hidden = forward(model, batch, &saved);
       const ObjectiveResult result = objective(model, batch, hidden, run.scale(), true);
       if (!run.add(model, result)) break;

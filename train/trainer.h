@@ -35,6 +35,14 @@ using Objective = std::function<ObjectiveResult(Decoder& model, const Batch& bat
 ObjectiveResult next_token_loss(Decoder& model, const Batch& batch, const at::Tensor& hidden, double scale,
                                 bool gradients);
 
+// Whether layers run again in backward. The results are the same bits either way.
+enum class Recompute { kAuto, kNo, kYes };
+template <>
+struct EnumNames<Recompute> {
+  static constexpr std::pair<Recompute, const char*> values[] = {
+      {Recompute::kAuto, "auto"}, {Recompute::kNo, "false"}, {Recompute::kYes, "true"}};
+};
+
 struct TrainConfig {
   ObjectiveKind objective = ObjectiveKind::kSft;
   PreferenceConfig preference;
@@ -46,7 +54,8 @@ struct TrainConfig {
   double noise_alpha = 0;
   GuardConfig guard;
   ProbeConfig probe;
-  bool checkpoint_activations = false;
+  int64_t memory_mib = 0;
+  Recompute checkpoint_activations = Recompute::kAuto;
   int64_t checkpoint_every = 50;
   int64_t keep_checkpoints = 1;
   double most_minutes = 0;
@@ -68,8 +77,16 @@ struct TrainConfig {
         "usual); drawn from batch.seed; 0: none");
     field("guard", c.guard, "what happens to steps that look wrong");
     field("probe", c.probe, "measurements on held-out text while training");
+    field(
+        "memory_mib", c.memory_mib,
+        "most memory that the whole program may take at its peak, in MiB: micro-batches become smaller, "
+        "then layers run again in backward, until it is enough, or the step is refused; 0: what the machine "
+        "has available, and micro-batches stay as they are",
+        kDoesNotAffectResults);
     field("checkpoint_activations", c.checkpoint_activations,
-          "keep layer inputs only and run each layer again in backward");
+          "keep layer inputs only and run each layer again in backward: auto (when memory is short), true or "
+          "false",
+          kDoesNotAffectResults);
     field("checkpoint_every", c.checkpoint_every, "steps between checkpoints on disk; 0 for none",
           kDoesNotAffectResults);
     field("keep_checkpoints", c.keep_checkpoints, "the newest ones that stay, beside the best",

@@ -269,6 +269,7 @@ void TrainingRun::begin_save() {
   state_.event_bytes = events_.bytes();
   state_.guard = guard_.state();
   state_.probe = probed_.to_json();
+  writer_.wait();  // before there are copies: never two of them
   NamedTensors copies = optimizer_.state();
   for (auto& [name, tensor] : copies) tensor = tensor.clone();
   writer_.write(folder_, state_, std::move(copies), config_.keep_checkpoints,

@@ -41,7 +41,7 @@ std::vector<Tenant> tenants() {
     t.train.steps = 6 + static_cast<int64_t>(5 * i % 9);
     t.train.optimizer.learning_rate = 1e-2 / static_cast<double>(1 + i);
     t.train.optimizer.max_gradient_norm = i == 3 ? 0.05 : 1.0;
-    t.train.checkpoint_activations = i == 1;
+    t.train.checkpoint_activations = i == 1 ? Recompute::kYes : Recompute::kNo;
     t.data = 10 + i;
     t.longest = 5 + static_cast<int64_t>(9 * i);
     all.push_back(t);

@@ -21,6 +21,7 @@ namespace decant::test {
 struct Ran {
   int status = -1;  // exit status; 128 + signal when killed
   std::string out, err;
+  double peak_mib = 0;  // resident memory at its highest
 };
 
 struct RunOptions {
@@ -76,8 +77,10 @@ inline Ran run_decant(const std::vector<std::string>& arguments, const RunOption
     ::kill(child, SIGKILL);
   }
   int status = 0;
-  ::waitpid(child, &status, 0);
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
   Ran ran;
+  ran.peak_mib = static_cast<double>(usage.ru_maxrss) / 1024;
   ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (options.output.empty()) ran.out = slurp(scratch / "out");
   ran.err = slurp(scratch / "err");

@@ -70,7 +70,7 @@ TEST(Training, CheckpointedActivationsGiveTheSameBits) {
     Decoder model = load_model(test::golden_folder() / "models/qwen2", Dtype::kFp32);
     make_trainable(model);
     TrainConfig config = test::golden_config();
-    config.checkpoint_activations = again;
+    config.checkpoint_activations = again ? Recompute::kYes : Recompute::kNo;
     train(model, model.parameters(), test::golden_steps("qwen2"), next_token_loss, config, folder);
     const auto parameters = model.parameters();
     for (size_t i = 0; i < parameters.size(); ++i) {
