@@ -33,6 +33,7 @@ struct Case {
   Quantization quantized = Quantization::kNone;
   ObjectiveKind objective = ObjectiveKind::kSft;
   Masters masters = Masters::kFp32;
+  MomentState moments = MomentState::kFp32;
   bool freeze = false;
   int64_t steps = 2, tokens = kTokens;
   bool overlaps = false;  // a checkpoint is written while the next step runs
@@ -71,6 +72,7 @@ TrainConfig train_of(const Case& c) {
   config.checkpoint_every = c.overlaps ? 1 : c.steps;
   config.objective = c.objective;
   config.optimizer.masters = c.masters;
+  config.optimizer.state = c.moments;
   config.checkpoint_activations = c.again ? Recompute::kYes : Recompute::kNo;
   return config;
 }
@@ -224,7 +226,9 @@ std::vector<Case> cases() {
   add("full_frozen", [](Case& c) { c.freeze = true; });
   add("full_odd_rows", [](Case& c) { c.tokens = 384; });
   add("stochastic", [](Case& c) { c.masters = Masters::kStochastic; });
+  add("full_codes", [](Case& c) { c.moments = MomentState::kInt8; });
   add("lora", [](Case& c) { c.adapters = 1; });
+  add("lora_codes", [](Case& c) { c.adapters = 1, c.moments = MomentState::kInt8; });
   add("lora_again", [](Case& c) { c.adapters = 1, c.again = true; });
   add("lora_dpo", [](Case& c) { c.adapters = 1, c.objective = ObjectiveKind::kDpo; });
   add("lora_stored_fp32", [](Case& c) { c.adapters = 1, c.stored = Dtype::kFp32; });
