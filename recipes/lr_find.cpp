@@ -67,7 +67,7 @@ StepBatches rows_of(const Chain& chain, const fs::path& folder, const TrainConfi
 void prepare_training(Subject& subject, const Chain& chain, const fs::path& scratch) {
   const TrainSection& section = *chain.recipe.train;
   subject.name = "train";
-  subject.setting = "train.train.optimizer.learning_rate";
+  subject.setting = "train.optimizer.learning_rate";
   subject.config = section.train;
   write_rows(chain, {}, true, scratch / "rows");
   subject.model = load_model(chain.model_of(section.model), chain.dtype);

@@ -57,7 +57,7 @@ TEST(LrFind, SuggestsARateAndChangesNothing) {
 
   const Ran full = run_decant(
       {"lr-find", recipe, "--threads", "1", "distill=null", "lora=null", "evaluate=null", "export=null",
-       "train.train.batch.tokens_per_step=512", "--section", "train", "--steps", "15"},
+       "train.batch.tokens_per_step=512", "--section", "train", "--steps", "15"},
       {scratch});
   ASSERT_EQ(full.status, 0) << full.err;
   EXPECT_EQ(lines_of(full.out).back()["of"], "train");
