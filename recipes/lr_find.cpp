@@ -13,6 +13,7 @@
 #include "core/progress.h"
 #include "lora/attach.h"
 #include "recipes/chain.h"
+#include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
 #include "recipes/verbs.h"
@@ -68,9 +69,12 @@ void prepare_training(Subject& subject, const Chain& chain, const fs::path& scra
   const TrainSection& section = *chain.recipe.train;
   subject.name = "train";
   subject.setting = "train.optimizer.learning_rate";
-  subject.config = section.train;
+  const fs::path start = chain.model_of(section.model);
+  const StepPlan plan = plan_full(chain.loaded, chain.dtype, known_model(start));
+  accept_plan(plan);
+  subject.config = plan.config;
   write_rows(chain, {}, true, scratch / "rows");
-  subject.model = load_model(chain.model_of(section.model), chain.dtype);
+  subject.model = load_model(start, chain.dtype);
   make_trainable(subject.model);
   freeze_matching(subject.model, section.freeze, chain.loaded.place("train.freeze"));
   subject.parameters = trainable_parameters(subject.model);
@@ -90,12 +94,14 @@ void prepare_adapter(Subject& subject, const Chain& chain, const std::string& wa
   const std::string tenant = wanted.empty() ? tenants.front() : wanted;
   check(std::find(tenants.begin(), tenants.end(), tenant) != tenants.end(), "--tenant: '", tenant,
         "' is not one of lora.tenants", did_you_mean("", tenant, tenants));
-  const auto jobs = adapter_jobs(section, {tenant});
-  const AdapterJob& job = jobs.front();
+  const fs::path base = chain.model_of(section.model);
+  const GroupPlan plan =
+      plan_adapters(chain.loaded, chain.dtype, known_model(base), {adapter_jobs(section, {tenant}).front()});
+  accept_plan(plan.step);
+  const AdapterJob& job = plan.jobs.front();
   subject.name = job.step();
   subject.setting = "lora.train.optimizer.learning_rate";
   subject.config = training_of(job);
-  const fs::path base = chain.model_of(section.model);
   subject.model = load_model(base, chain.dtype, adapter_base(section, base));
   const auto start = read_start(job, chain, job.settings.lora.start.empty() ? "" : weights_sha256(base));
   attach_lora(subject.model, job.settings.lora, start ? &*start : nullptr);

@@ -53,7 +53,7 @@ RateSearch search_rate(Decoder& model, const std::vector<Parameter*>& parameters
     double loss = 0;
     for (const Batch& batch : micro) {
       Saved saved;
-      saved.checkpoint = config.checkpoint_activations;
+      saved.checkpoint = config.checkpoint_activations == Recompute::kYes;
       const at::Tensor hidden = forward(model, batch, &saved);
       const ObjectiveResult one = objective(model, batch, hidden, 1 / weight, true);
       loss += one.loss.sum / weight;
