@@ -4,12 +4,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "core/adapter_file.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/machine_memory.h"
+#include "data_pipeline/tokenizer.h"
 #include "lora/tenant_slots.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/open_model.h"
@@ -25,6 +27,21 @@ namespace {
 constexpr int64_t kAllTokens = INT64_MAX;
 
 // The adapter that the job goes on from; empty: none.
+// The ids of the job's trainable tokens, rising.
+void look_up_tokens(AdapterJob& job, const Chain& chain) {
+  LoraConfig& lora = job.settings.lora;
+  if (lora.trainable_tokens.empty()) return;
+  const auto tokenizer = load_tokenizer(chain.model_folder);
+  std::set<int64_t> ids;
+  for (const auto& text : lora.trainable_tokens) {
+    const auto id = tokenizer->id_of(text);
+    check(id.has_value(), chain.loaded.place("lora.trainable_tokens"), ": '", text,
+          "' is no token of the model");
+    ids.insert(*id);
+  }
+  lora.trainable_token_ids.assign(ids.begin(), ids.end());
+}
+
 fs::path start_of(const AdapterJob& job, const Chain& chain) {
   std::string path = job.settings.lora.start;
   if (path.empty()) return {};
@@ -81,6 +98,10 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
   GroupConfig together = section.together;
   if (together.slots == 0) together.slots = fitting_slots(open, config);
   open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));
+  // Rows for tokens stand in the base's matrices while they train, so that no two adapters do at one time.
+  if (std::any_of(open.begin(), open.end(),
+                  [](const AdapterJob& job) { return !job.settings.lora.trainable_tokens.empty(); }))
+    together.slots = 1;
   const std::string base_sha256 = weights_sha256(base);
   std::vector<GroupMember> members;
   for (const AdapterJob& job : open) {
@@ -187,7 +208,8 @@ void choose_candidate(Chain& chain, const std::string& tenant, const std::vector
 
 void lora_steps(Chain& chain) {
   const auto tenants = chain.adapter_tenants();
-  const auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  for (AdapterJob& job : jobs) look_up_tokens(job, chain);
   train_jobs(chain, jobs);
   if (chain.recipe.lora->candidates.empty()) return;
   for (const auto& tenant : tenants) choose_candidate(chain, tenant, jobs);

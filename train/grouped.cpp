@@ -284,10 +284,10 @@ Batch join_batches(const std::vector<const Batch*>& batches) {
     weights.push_back(batch->loss_weight);
     const auto* from = batch->document_starts.const_data_ptr<int32_t>();
     const int32_t offset = starts.back();
-    for (EmbeddingNoise noise : batch->noise) {
-      noise.begin += offset;
-      noise.end += offset;
-      joined.noise.push_back(noise);
+    for (TrainingRows rows : batch->training) {
+      rows.begin += offset;
+      rows.end += offset;
+      joined.training.push_back(rows);
     }
     for (int64_t i = 1; i < batch->document_starts.numel(); ++i) starts.push_back(offset + from[i]);
   }

@@ -103,9 +103,8 @@ bool TrainingRun::begin_step() {
   clear_step();
   micro_batches_ = batches_.step(state_.step);
   for (Batch& batch : micro_batches_) {
-    if (config_.noise_alpha > 0)
-      batch.noise = {{0, batch.size(), config_.noise_alpha, static_cast<uint64_t>(config_.batch.seed),
-                      state_.step, tokens_}};
+    batch.training = {{0, batch.size(), state_.step, tokens_, config_.noise_alpha,
+                       static_cast<uint64_t>(config_.batch.seed)}};
     weight_ += batch.total_weight();
     tokens_ += batch.size();
   }
