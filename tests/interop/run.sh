@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
-#          croissant SCRATCH DEPS PROGRAM RECIPES | new_tokens SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM |
+#          croissant SCRATCH DEPS PROGRAM RECIPES | turn_weights, new_tokens SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM |
 #          bitsandbytes PROGRAM DEPS DECANT SCRATCH
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
@@ -52,7 +52,7 @@ case $step in
     rm -rf "$releases"
     exec "$python" "$here/croissant_test.py" "$4" "$5" "$releases"
     ;;
-  new_tokens)
+  turn_weights | new_tokens)
     python=${DECANT_PEERS:-$3/peers}
     [ -d "$python" ] && python=$python/bin/python
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
