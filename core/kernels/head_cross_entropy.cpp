@@ -198,11 +198,14 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
 }
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights, double cap) {
+                                  const at::Tensor& weights, double cap, at::Tensor* most_likely) {
   auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+  if (most_likely != nullptr)
+    *most_likely = at::full({hidden.size(0)}, -1, hidden.options().dtype(at::kLong));
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     auto logits = decant::linear(h, head, {});
     if (cap > 0) logits = capped(plain::wide(logits), cap);
+    if (most_likely != nullptr) most_likely->index_copy_(0, rows, logits.argmax(1));
     if (use_plain_kernels(hidden)) {
       out.index_copy_(0, rows,
                       plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(at::kFloat));

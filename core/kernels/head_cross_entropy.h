@@ -53,9 +53,11 @@ using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logit
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
                    bool gradients, const ChunkLoss& chunk_loss, double cap = 0);
 
-// log p(target) [T] fp32, without gradients; 0 where weight is 0.
+// log p(target) [T] fp32, without gradients; 0 where weight is 0. `most_likely`, when given, becomes the
+// token with the largest logit of each of these rows [T] int64 (the first of equals), -1 where weight is 0.
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights, double cap = 0);
+                                  const at::Tensor& weights, double cap = 0,
+                                  at::Tensor* most_likely = nullptr);
 
 // Plain logits [n, V] fp32 of the rows of hidden [n, D] (generation, tests).
 at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode, double cap = 0);
