@@ -18,6 +18,9 @@ void apply_adapter(Decoder& model, const Adapter& adapter) {
           "' is for a weight [", m.lora_b.size(0), ", ", m.lora_a.size(1), "], the model's is [", outputs,
           ", ", inputs, "]; it was trained on another base model");
   }
+  if (!adapter.tokens.ids.empty())
+    set_token_rows(model, adapter.tokens.ids, adapter.tokens.embedding, adapter.tokens.head,
+                   /*trainable=*/false);
   for (const auto& m : adapter.modules) {
     LowRankTerm term;
     term.lora_a = {m.module + ".lora_A.weight", m.lora_a.to(model.dtype()).contiguous(), {}, false};
@@ -35,6 +38,7 @@ void apply_adapter(Decoder& model, const Adapter& adapter) {
 }
 
 void remove_adapter(Decoder& model) {
+  remove_token_rows(model);
   for (Linear* linear : model.linears()) linear->terms.clear();
 }
 

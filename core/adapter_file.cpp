@@ -23,6 +23,10 @@ constexpr const char* kBaseDigest =
     "decant.base_sha256";  // in the tensor file: adapter_config.json has PEFT's keys only
 constexpr const char* kBaseQuantization = "decant.base_quantization";  // as above
 constexpr std::string_view kSuffixMagnitude = ".lora_magnitude_vector";
+constexpr const char* kTokenIndices = "trainable_token_indices";
+constexpr std::string_view kEmbeddingRows =
+    "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta";
+constexpr std::string_view kHeadRows = "base_model.model.lm_head.token_adapter.trainable_tokens_delta";
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr int64_t kMaxRank = 65536;
 
@@ -78,9 +82,8 @@ AdapterConfig read_config_json(const fs::path& path) {
   check(json.contains("peft_type") && json["peft_type"] == "LORA", where,
         ": 'peft_type' must be LORA, found ",
         json.contains("peft_type") ? json["peft_type"].dump() : "nothing");
-  for (const char* key :
-       {"lora_bias", "modules_to_save", "fan_in_fan_out", "use_qalora", "use_bdlora", "target_parameters",
-        "trainable_token_indices", "layer_replication", "alora_invocation_tokens"})
+  for (const char* key : {"lora_bias", "modules_to_save", "fan_in_fan_out", "use_qalora", "use_bdlora",
+                          "target_parameters", "layer_replication", "alora_invocation_tokens"})
     check(!set(json, key), where, ": '", key, "' is not supported, found ",
           set(json, key) ? json[key].dump() : "");
   check(!json.contains("bias") || json["bias"] == "none", where, ": 'bias' must be none, found ",
@@ -103,6 +106,8 @@ AdapterConfig read_config_json(const fs::path& path) {
           json["use_dora"].dump());
     config.use_dora = json["use_dora"].get<bool>();
   }
+  if (json.contains("lora_dropout") && !json["lora_dropout"].is_null())
+    config.dropout = alpha_from(json["lora_dropout"], where + ": 'lora_dropout'");
   read_targets(json, where, config);
   for (const char* key : {"rank_pattern", "alpha_pattern"}) {
     if (!set(json, key)) continue;
@@ -143,6 +148,65 @@ void check_module(const AdapterConfig& config, const AdapterModule& m, const std
   }
 }
 
+// Ids as peft writes them: a list, or the same list for each of embed_tokens and lm_head.
+std::vector<int64_t> token_ids_from(const Json& json, const std::string& where, bool& with_head) {
+  if (!set(json, kTokenIndices)) return {};
+  const Json& all = json[kTokenIndices];
+  const std::string place = concat(where, ": '", kTokenIndices, "'");
+  if (all.is_object()) {
+    for (const auto& [name, list] : all.items())
+      check(name == "embed_tokens" || name == "lm_head", place, ": rows of '", name,
+            "' are not supported, only those of embed_tokens and lm_head");
+    check(all.contains("embed_tokens") && (!all.contains("lm_head") || all["lm_head"] == all["embed_tokens"]),
+          place, ": expected the same tokens for embed_tokens and lm_head, found ", all.dump());
+    with_head = all.contains("lm_head");
+  }
+  const Json& list = all.is_object() ? all["embed_tokens"] : all;
+  check(list.is_array(), place, " must be a list of ids, found ", list.dump());
+  std::vector<int64_t> ids;
+  for (const Json& id : list) {
+    check(id.is_number_integer() && id >= 0, place, " must hold ids, found ", id.dump());
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+void check_rows(const at::Tensor& rows, const std::vector<int64_t>& ids, const std::string& where) {
+  check(rows.dim() == 2 && rows.size(0) == static_cast<int64_t>(ids.size()) &&
+            at::isFloatingType(rows.scalar_type()) && rows.element_size() >= 2,
+        where, ": expected [", ids.size(), ", width] floating-point rows, found ",
+        c10::toString(rows.scalar_type()), " ", rows.sizes());
+  check(at::isfinite(rows.to(at::kFloat)).all().item<bool>(), where, ": holds values that are not finite");
+}
+
+// The rows of the file, by rising id.
+AdapterTokens read_tokens(const Json& json, const TensorFile& file, const fs::path& folder) {
+  bool with_head = false;
+  AdapterTokens tokens;
+  tokens.ids = token_ids_from(json, (folder / kConfigFile).string(), with_head);
+  if (tokens.ids.empty()) return tokens;
+  std::vector<int64_t> order(tokens.ids.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return tokens.ids[static_cast<size_t>(a)] < tokens.ids[static_cast<size_t>(b)];
+  });
+  const auto by_id = at::tensor(order, at::kLong);
+  const auto rows = [&](std::string_view name) {
+    const std::string where = concat((folder / "adapter_model.safetensors").string(), ": '", name, "'");
+    check(std::find(file.names().begin(), file.names().end(), name) != file.names().end(), where,
+          " is missing, but '", kTokenIndices, "' names tokens");
+    const at::Tensor values = file.load(std::string(name));
+    check_rows(values, tokens.ids, where);
+    return values.index_select(0, by_id);
+  };
+  tokens.embedding = rows(kEmbeddingRows);
+  if (with_head) tokens.head = rows(kHeadRows);
+  std::sort(tokens.ids.begin(), tokens.ids.end());
+  check(std::adjacent_find(tokens.ids.begin(), tokens.ids.end()) == tokens.ids.end(),
+        (folder / kConfigFile).string(), ": '", kTokenIndices, "' names a token twice");
+  return tokens;
+}
+
 Json plain_number(double value) {
   if (value == std::floor(value) && std::fabs(value) < 9e15) return static_cast<int64_t>(value);
   return value;
@@ -179,8 +243,12 @@ Adapter read_adapter(const fs::path& folder) {
     adapter.config.base_sha256 = found->second;
   if (const auto found = file.metadata().find(kBaseQuantization); found != file.metadata().end())
     adapter.config.base_quantization = found->second;
+  adapter.tokens = read_tokens(adapter.config.source, file, folder);
   std::map<std::string, AdapterModule> modules;
   for (const auto& name : file.names()) {
+    if ((name == kEmbeddingRows && adapter.tokens.embedding.defined()) ||
+        (name == kHeadRows && adapter.tokens.head.defined()))
+      continue;
     const std::string where = concat(path.string(), ": '", name, "'");
     check(name.find("lora_embedding_") == std::string::npos, where, ": adapters of embeddings are not read");
     const bool is_a = name.ends_with(kSuffixA), is_magnitude = name.ends_with(kSuffixMagnitude);
@@ -224,6 +292,13 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
   json["lora_alpha"] = plain_number(config.alpha);
   json["use_rslora"] = config.use_rslora;
   json["use_dora"] = config.use_dora;
+  json["lora_dropout"] = config.dropout;
+  json.erase(kTokenIndices);
+  const AdapterTokens& tokens = adapter.tokens;
+  if (tokens.head.defined())
+    json[kTokenIndices] = {{"embed_tokens", tokens.ids}, {"lm_head", tokens.ids}};
+  else if (!tokens.ids.empty())
+    json[kTokenIndices] = tokens.ids;
   if (!config.target_pattern.empty()) {
     json["target_modules"] = config.target_pattern;
   } else if (!config.target_modules.empty() || !json.contains("target_modules")) {
@@ -245,6 +320,14 @@ void write_adapter(const fs::path& folder, const Adapter& adapter) {
     if (module.magnitude.defined())
       tensors.emplace_back(concat(kPrefix, module.module, kSuffixMagnitude), module.magnitude);
   }
+  if (!tokens.ids.empty()) {
+    check_rows(tokens.embedding, tokens.ids, folder.string());
+    tensors.emplace_back(kEmbeddingRows, tokens.embedding);
+    if (tokens.head.defined()) {
+      check_rows(tokens.head, tokens.ids, folder.string());
+      tensors.emplace_back(kHeadRows, tokens.head);
+    }
+  }
   std::map<std::string, std::string> metadata;
   if (!config.base_sha256.empty()) metadata[kBaseDigest] = config.base_sha256;
   if (!config.base_quantization.empty()) metadata[kBaseQuantization] = config.base_quantization;
@@ -263,6 +346,7 @@ at::Tensor merge_weight(const at::Tensor& weight, const at::Tensor& lora_a, cons
 Adapter fold_scale(const Adapter& adapter) {
   Adapter out;
   out.config = adapter.config;
+  out.tokens = adapter.tokens;
   int64_t rank = 1;
   for (const auto& module : adapter.modules) rank = std::max(rank, module.lora_a.size(0));
   for (const auto& module : adapter.modules) {

@@ -16,11 +16,18 @@
 
 namespace decant {
 
+// Rows that the adapter has of its own (peft's trainable_token_indices), in place of the base's.
+struct AdapterTokens {
+  std::vector<int64_t> ids;    // rising; empty: none
+  at::Tensor embedding, head;  // [n, D]; head: of a model whose head is not its embedding, or undefined
+};
+
 struct AdapterConfig {
   int64_t rank = 16;
   double alpha = 16;
   bool use_rslora = false;
   bool use_dora = false;
+  double dropout = 0;  // lora_dropout: what it was trained with; does nothing afterwards
   std::vector<std::string>
       target_modules;  // suffixes ("q_proj"), sorted; a regex string is kept in target_pattern
   std::string target_pattern;
@@ -48,18 +55,22 @@ struct AdapterModule {
 struct Adapter {
   AdapterConfig config;
   std::vector<AdapterModule> modules;  // by name
+  AdapterTokens tokens = {};
 };
 
-// Errors: a peft_type other than LORA, lora_bias, modules_to_save, embeddings, fan_in_fan_out, keys
-// without a partner, shapes that disagree with r, non-finite values, unknown keys in the tensor file.
+// trainable_token_indices is read as a list (rows of embed_tokens) or as an object of the same list for
+// embed_tokens and lm_head.
+//
+// Errors: a peft_type other than LORA, lora_bias, modules_to_save, factors of embeddings, fan_in_fan_out,
+// keys without a partner, shapes that disagree with r, non-finite values, unknown keys in the tensor file.
 Adapter read_adapter(const std::filesystem::path& folder);
 void write_adapter(const std::filesystem::path& folder, const Adapter& adapter);
 
-// Hangs the adapter's terms on a model (compute dtype of the model). Error for a module that the model lacks,
-// shapes that do not fit. (Whether base_sha256 is the base at hand is for the caller, who has its files.) The
-// terms are not trainable; lora/attach.h is for training.
+// Hangs the adapter's terms on a model (compute dtype of the model) and shows its rows for tokens. Error for
+// a module that the model lacks, shapes that do not fit. (Whether base_sha256 is the base at hand is for the
+// caller, who has its files.) The terms are not trainable; lora/attach.h is for training.
 void apply_adapter(Decoder& model, const Adapter& adapter);
-// Removes all terms.
+// Removes all terms, and the base's rows are back.
 void remove_adapter(Decoder& model);
 
 // W + scale B A in fp32, not rounded; with a magnitude [N] its rows have that length (DoRA). weight [N, K]

@@ -39,11 +39,12 @@ Progress::~Progress() {
   if (terminal_ && shown_) std::fputc('\n', stderr);
 }
 
-void Progress::update(int64_t done, const std::string& note) {
+void Progress::update(int64_t done, const std::string& note, double begun) {
   if (!started_) {
     started_ = true;
-    first_ = done;
+    first_ = static_cast<double>(done) + begun;
   }
+  last_begun_ = begun;
   last_done_ = done;
   last_note_ = note;
   const auto now = std::chrono::steady_clock::now();
@@ -56,7 +57,8 @@ void Progress::update(int64_t done, const std::string& note) {
 void Progress::print(int64_t done, const std::string& note) {
   if (g_quiet) return;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done - first_) / seconds : 0;
+  const double all = static_cast<double>(done) + last_begun_;
+  const double rate = seconds > 0 ? (all - first_) / seconds : 0;
   std::string line = step_ + "  " + std::to_string(done);
   if (total_ > 0) line += "/" + std::to_string(total_);
   line += " " + unit_;
@@ -64,7 +66,7 @@ void Progress::print(int64_t done, const std::string& note) {
     char text[48];
     std::snprintf(text, sizeof text, rate < 10 ? "  %.2f/s" : "  %.0f/s", rate);
     line += text;
-    if (total_ > done) line += "  ETA " + clock_text(static_cast<double>(total_ - done) / rate);
+    if (total_ > done) line += "  ETA " + clock_text((static_cast<double>(total_) - all) / rate);
   }
   if (!note.empty()) line += "  " + note;
   shown_ = true;

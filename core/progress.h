@@ -18,12 +18,14 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   // `done` so far, with a short note such as "loss 2.31". Cheap: prints a few times a second at most.
-  void update(int64_t done, const std::string& note = {});
+  // `begun`: what is done of further units, for the time that is left.
+  void update(int64_t done, const std::string& note = {}, double begun = 0);
 
  private:
   void print(int64_t done, const std::string& note);
   std::string step_, unit_, last_note_;
-  int64_t total_, first_ = 0, last_done_ = 0;
+  int64_t total_, last_done_ = 0;
+  double first_ = 0, last_begun_ = 0;
   bool terminal_, started_ = false, shown_ = false;
   std::chrono::steady_clock::time_point begin_, last_print_;
 };

@@ -18,7 +18,8 @@ enum class Purpose : uint64_t {
   kSample = 3,
   kRounding = 4,
   kDropout = 5,
-  kTest = 6
+  kTest = 6,
+  kAdapterDropout = 7
 };
 constexpr uint64_t purpose_stream(Purpose purpose, uint64_t index) {
   return (static_cast<uint64_t>(purpose) << 56) ^ index;

@@ -13,24 +13,29 @@ namespace decant {
 
 namespace {
 
-// Rows in this order, as batches of whole rows of at most max_tokens.
+// Rows in this order, as batches of whole rows of at most max_tokens, until they hold most_tokens.
 std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64_t>& rows, int64_t max_tokens,
-                              bool with_rejected) {
+                              bool with_rejected, int64_t most_tokens = std::numeric_limits<int64_t>::max(),
+                              std::vector<std::vector<std::string>>* ids_of_batches = nullptr) {
   std::vector<Batch> batches;
   std::vector<std::vector<int64_t>> documents;
   std::vector<std::vector<float>> weights;
   std::vector<uint8_t> roles;
   std::vector<int64_t> pairs;
-  int64_t tokens = 0;
+  std::vector<std::string> names;
+  int64_t tokens = 0, held = 0;
   const auto close_batch = [&] {
     if (!documents.empty()) {
       Batch& batch = batches.emplace_back(make_batch(documents, weights));
+      held += batch.size();
+      if (ids_of_batches != nullptr) ids_of_batches->push_back(names);
       if (with_rejected) {
         batch.document_role = at::tensor(at::ArrayRef<uint8_t>(roles), at::kByte);
         batch.document_pair = at::tensor(at::ArrayRef<int64_t>(pairs), at::kLong);
       }
     }
     roles.clear();
+    names.clear();
     pairs.clear();
     documents.clear();
     weights.clear();
@@ -39,11 +44,13 @@ std::vector<Batch> batches_of(const ShardReader& reader, const std::vector<int64
   for (const int64_t row : rows) {
     const int64_t length = reader.row_tokens(row);
     if (tokens + length > max_tokens) close_batch();
+    if (held >= most_tokens) return batches;
     tokens += length;
     const RowView view = reader.row_view(row);
     for (size_t d = 0; d < view.documents(); ++d) {
       if (view.role(d) == DocumentRole::kRejected && !with_rejected) continue;
       roles.push_back(static_cast<uint8_t>(view.role(d)));
+      if (ids_of_batches != nullptr) names.emplace_back(view.id(d));
       pairs.push_back(view.pair(d));
       const uint64_t begin = view.document_offsets[d] - view.document_offsets[0];
       const uint64_t size = view.document_offsets[d + 1] - view.document_offsets[d];
@@ -137,14 +144,15 @@ StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig&
   return result;
 }
 
-std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens) {
+std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens,
+                                    int64_t most_tokens, std::vector<std::vector<std::string>>* ids) {
   const ShardReader reader(shards);
   const int64_t longest = longest_row(reader);
   check(longest <= max_tokens, shards.string(), ": a row of ", longest,
         " tokens does not fit into batches of ", max_tokens);
   std::vector<int64_t> rows(static_cast<size_t>(reader.rows()));
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
-  return batches_of(reader, rows, max_tokens, false);
+  return batches_of(reader, rows, max_tokens, false, most_tokens, ids);
 }
 
 }  // namespace decant

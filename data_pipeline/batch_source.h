@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,10 @@ enum class Answers { kLearned, kPairs, kJudged };
 StepBatches open_batches(const std::filesystem::path& shards, const BatchConfig& config,
                          const std::string& tokenizer_sha256, const std::string& template_sha256,
                          Answers answers = Answers::kLearned);
-// All rows in order, without rejected documents, in batches of at most max_tokens (evaluation).
-std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens);
+// Rows in order, without rejected documents, in batches of at most max_tokens (evaluation), until they hold
+// `most_tokens`. `ids`, when given, becomes the documents' ids of each batch.
+std::vector<Batch> read_all_batches(const std::filesystem::path& shards, int64_t max_tokens,
+                                    int64_t most_tokens = std::numeric_limits<int64_t>::max(),
+                                    std::vector<std::vector<std::string>>* ids = nullptr);
 
 }  // namespace decant

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/html_page.h"
 #include "data_pipeline/unicode.h"
 
 namespace decant {
@@ -12,38 +13,6 @@ namespace decant {
 namespace {
 
 constexpr size_t kShownTokens = 600;
-constexpr const char* kStyle =
-    "body{font:15px sans-serif;margin:2em auto;max-width:64em;color:#222}h1{font-size:1.5em}"
-    "table{border-collapse:collapse;margin:.5em 0 1.5em}td,th{border-bottom:1px solid #ccc;padding:.2em .8em;"
-    "text-align:left}td.n{text-align:right}.bad{background:#fdd}.doc{white-space:pre-wrap;font:13px "
-    "monospace;"
-    "border:1px solid #ddd;padding:.6em;margin:.3em 0 1.2em;overflow-wrap:anywhere}.doc "
-    "span{border-right:1px "
-    "solid #0001}svg{margin:.3em 0 1.2em}";
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 std::string number(const Json& value) {
   if (value.is_number_float()) {
     char text[32];
@@ -58,7 +27,7 @@ std::string checks_table(const Json& checks) {
   for (const Json& c : checks) {
     const bool ok = c.at("ok").get<bool>();
     const auto name = c.at("name").get<std::string>();
-    out += concat("<tr", ok ? "" : " class=\"bad\"", "><td>", escape(name), "</td><td class=\"n\">",
+    out += concat("<tr", ok ? "" : " class=\"bad\"", "><td>", escape_html(name), "</td><td class=\"n\">",
                   number(c.at("found")), "</td><td class=\"n\">", name.starts_with("min") ? "&ge; " : "&le; ",
                   number(c.at("bound")), "</td><td>", ok ? "holds" : "broken", "</td></tr>\n");
   }
@@ -78,16 +47,16 @@ std::string bars(const std::string& title, const Json& counts, bool by_count) {
                      [](const auto& a, const auto& b) { return a.second > b.second; });
   if (rows.size() > 40) rows.resize(40);
   constexpr int64_t kLine = 18, kLeft = 190, kWidth = 480;
-  std::string out = concat("<h3>", escape(title), "</h3>\n<svg width=\"", kLeft + kWidth + 100,
+  std::string out = concat("<h3>", escape_html(title), "</h3>\n<svg width=\"", kLeft + kWidth + 100,
                            "\" height=\"", kLine * static_cast<int64_t>(rows.size()) + 4,
                            "\" font-family=\"sans-serif\" font-size=\"12\">\n");
   for (size_t i = 0; i < rows.size(); ++i) {
     const int64_t y = kLine * static_cast<int64_t>(i);
     const int64_t width = std::max<int64_t>(1, rows[i].second * kWidth / most);
     out += concat("<text x=\"", kLeft - 6, "\" y=\"", y + 13, "\" text-anchor=\"end\">",
-                  escape(rows[i].first), "</text><rect x=\"", kLeft, "\" y=\"", y + 3, "\" width=\"", width,
-                  "\" height=\"12\" fill=\"#4a7ab5\"/><text x=\"", kLeft + width + 5, "\" y=\"", y + 13,
-                  "\">", rows[i].second, "</text>\n");
+                  escape_html(rows[i].first), "</text><rect x=\"", kLeft, "\" y=\"", y + 3, "\" width=\"",
+                  width, "\" height=\"12\" fill=\"#4a7ab5\"/><text x=\"", kLeft + width + 5, "\" y=\"",
+                  y + 13, "\">", rows[i].second, "</text>\n");
   }
   return out + "</svg>\n";
 }
@@ -106,7 +75,7 @@ std::string counts_table(const Json& counts) {
   std::string out = "<table>\n";
   for (const auto& [name, value] : counts.items())
     if (value.is_number())
-      out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
+      out += "<tr><td>" + escape_html(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
   out += "</table>\n";
   for (const auto& [key, title] : {std::pair("tenants", "tenant"), std::pair("sources", "source")}) {
     if (!counts.contains(key)) continue;
@@ -116,10 +85,10 @@ std::string counts_table(const Json& counts) {
       for (const auto& [name, value] : of.items())
         if (value.is_number() && std::find(columns.begin(), columns.end(), name) == columns.end())
           columns.push_back(name);
-    for (const std::string& name : columns) out += "<th>" + escape(name) + "</th>";
+    for (const std::string& name : columns) out += "<th>" + escape_html(name) + "</th>";
     out += "</tr>\n";
     for (const auto& [row, of] : counts[key].items()) {
-      out += "<tr><td>" + escape(row) + "</td>";
+      out += "<tr><td>" + escape_html(row) + "</td>";
       for (const std::string& name : columns)
         out += "<td class=\"n\">" + (of.contains(name) ? number(of[name]) : "") + "</td>";
       out += "</tr>\n";
@@ -132,7 +101,7 @@ std::string counts_table(const Json& counts) {
 std::string row_of(std::initializer_list<Json> cells) {
   std::string out = "<tr>";
   for (const Json& cell : cells)
-    out += concat(cell.is_number() ? "<td class=\"n\">" : "<td>", escape(number(cell)), "</td>");
+    out += concat(cell.is_number() ? "<td class=\"n\">" : "<td>", escape_html(number(cell)), "</td>");
   return out + "</tr>\n";
 }
 
@@ -187,7 +156,7 @@ std::string coloured(const CorpusDocuments& documents, uint64_t index, uint32_t 
     weight = std::max(weight, weights[t]);
     std::string text = tokenizer.decode(open);
     if (valid_utf8_prefix(text) != text.size() && t + 1 < shown && open.size() < 8) continue;
-    text = escape(repair_utf8(text));
+    text = escape_html(repair_utf8(text));
     if (weight == 0)
       out += "<span>" + text + "</span>";
     else
@@ -229,9 +198,7 @@ const char* judged_text(JudgedAnswers judged) {
 
 std::string corpus_report(const std::string& title, const Json& counts, const Json& contract,
                           const CorpusDocuments& documents, const Tokenizer& tokenizer) {
-  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" +
-                    escape(title) + "</title>\n<style>" + kStyle + "</style></head><body>\n<h1>" +
-                    escape(title) + "</h1>\n";
+  std::string out = html_page_begin(title);
   out += "<h2>Contract</h2>\n" + checks_table(contract.at("checks"));
   out += "<h2>Counts</h2>\n" + counts_table(counts);
   out += "<h2>Mix</h2>\n" + mix_table(counts) + canned_table(counts);
@@ -246,7 +213,7 @@ std::string corpus_report(const std::string& title, const Json& counts, const Js
   if (contract.at("drift").is_object()) {
     out += "<h3>Drift from last month (total variation distance)</h3>\n<table>\n";
     for (const auto& [name, value] : contract["drift"].items())
-      out += "<tr><td>" + escape(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
+      out += "<tr><td>" + escape_html(name) + "</td><td class=\"n\">" + number(value) + "</td></tr>\n";
     out += "</table>\n";
   }
   out += "<h2>Sampled documents</h2>\n<p>Green tokens are under loss, the darker the more.</p>\n";
@@ -255,12 +222,12 @@ std::string corpus_report(const std::string& title, const Json& counts, const Js
     const StoredDocument document = documents.get(i);
     const StoreRow& row = document.row();
     const MutedDocument* muted = documents.muted(i);
-    out += concat("<div>", escape(document.id()), " (", escape(documents.store().name(row.tenant)), ", ",
-                  row.tokens, " tokens, ", muted == nullptr ? row.target_tokens : muted->target_tokens,
+    out += concat("<div>", escape_html(document.id()), " (", escape_html(documents.store().name(row.tenant)),
+                  ", ", row.tokens, " tokens, ", muted == nullptr ? row.target_tokens : muted->target_tokens,
                   " under loss", judged_text(judged_answers(row)), ")</div>\n",
                   shown_document(documents, i, tokenizer));
   }
-  return out + "</body></html>\n";
+  return out + html_page_end();
 }
 
 }  // namespace decant

@@ -26,8 +26,11 @@ DistillPart distill_loss(const Decoder& teacher, const DistillLossConfig& config
         "distill.loss.kl to 0");
   const Targets targets = next_token_targets(batch);
   DistillPart part;
-  // Nothing is kept of the teacher's forward but its last hidden states [T, D].
-  const at::Tensor teacher_hidden = config.kl > 0 ? forward(teacher, batch) : at::Tensor();
+  // Nothing is kept of the teacher's forward but its last hidden states [T, D]; the student's noise is not
+  // its.
+  Batch undisturbed = batch;
+  undisturbed.training.clear();
+  const at::Tensor teacher_hidden = config.kl > 0 ? forward(teacher, undisturbed) : at::Tensor();
   const auto chunk_loss = [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
     const at::Tensor teacher_logits =
         teacher_hidden.defined()

@@ -169,6 +169,15 @@ void LoraConfig::validate(const Place& place) const {
   if (is_pattern(*this)) matches_whole(targets[0].substr(kRegex.size()), "", place("targets"));
   for (const auto& [pattern, r] : rank_pattern) matches_whole(pattern, "", place("rank_pattern"));
   for (const auto& [pattern, a] : alpha_pattern) matches_whole(pattern, "", place("alpha_pattern"));
+  check(std::isfinite(dropout) && dropout >= 0 && dropout <= 0.95, place("dropout"),
+        ": must lie in 0 .. 0.95, found ", dropout);
+  check(dropout == 0 || !dora, place("dropout"),
+        ": is not done beside 'dora', whose base product would read the dropped input, too; set one of them");
+  std::set<std::string> tokens;
+  for (const auto& token : trainable_tokens) {
+    check(!token.empty(), place("trainable_tokens"), ": must not hold an empty text");
+    check(tokens.insert(token).second, place("trainable_tokens"), ": holds '", token, "' twice");
+  }
   for (const int64_t layer : layers)
     check(layer >= 0, place("layers"), ": numbers from 0 are expected, found ", layer);
   check(std::isfinite(b_rate_ratio) && b_rate_ratio > 0, place("b_rate_ratio"), ": must be above 0, found ",
@@ -181,6 +190,7 @@ AdapterConfig LoraConfig::adapter_config() const {
   config.alpha = alpha;
   config.use_rslora = rslora;
   config.use_dora = dora;
+  config.dropout = dropout;
   if (is_pattern(*this))
     config.target_pattern = targets[0].substr(kRegex.size());
   else
@@ -230,6 +240,40 @@ void each_linear(const ModelConfig& model, const Visit& visit) {
   }
 }
 
+// The rows of the config's tokens, from the base's values or the start adapter's.
+void attach_token_rows(Decoder& model, const LoraConfig& config, const Adapter* start) {
+  const std::vector<int64_t>& ids = config.trainable_token_ids;
+  TORCH_INTERNAL_ASSERT(ids.size() == config.trainable_tokens.size(), "the tokens' ids were not looked up");
+  const bool warm = start != nullptr && !start->tokens.ids.empty();
+  if (ids.empty()) {
+    check(!warm, "lora.start: the adapter has rows for ", warm ? start->tokens.ids.size() : 0,
+          " tokens; name them in lora.trainable_tokens");
+    return;
+  }
+  check(ids.front() >= 0 && ids.back() < model.config.vocab_size, "lora.trainable_tokens: the id ",
+        ids.back(), " is outside the model's vocabulary of ", model.config.vocab_size);
+  const auto at_ids = at::tensor(ids, at::kLong);
+  const auto rows_of = [&](const Parameter& matrix) {
+    return matrix.defined() ? matrix.value.index_select(0, at_ids.to(matrix.value.device())) : at::Tensor();
+  };
+  at::Tensor embedding = rows_of(model.embed_tokens), head = rows_of(model.lm_head);
+  if (warm)
+    for (size_t i = 0; i < start->tokens.ids.size(); ++i) {
+      const auto found = std::lower_bound(ids.begin(), ids.end(), start->tokens.ids[i]);
+      check(found != ids.end() && *found == start->tokens.ids[i],
+            "lora.start: the adapter has a row for the ", "token ", start->tokens.ids[i],
+            ", which is not among lora.trainable_tokens");
+      const auto from = static_cast<int64_t>(i), to = static_cast<int64_t>(found - ids.begin());
+      check(start->tokens.embedding.size(1) == embedding.size(1) &&
+                (!start->tokens.head.defined() || head.defined()),
+            "lora.start: the adapter's rows for tokens do not fit the model; it was trained on another base "
+            "model");
+      embedding.select(0, to).copy_(start->tokens.embedding.select(0, from));
+      if (start->tokens.head.defined()) head.select(0, to).copy_(start->tokens.head.select(0, from));
+    }
+  set_token_rows(model, ids, embedding, head, /*trainable=*/true);
+}
+
 }  // namespace
 
 int64_t lora_parameters(const ModelConfig& model, const LoraConfig& lora) {
@@ -238,7 +282,8 @@ int64_t lora_parameters(const ModelConfig& model, const LoraConfig& lora) {
   each_linear(model, [&](const std::string& name, int64_t outputs, int64_t inputs) {
     if (lora.adapts(name)) parameters += names.rank_of(name) * (outputs + inputs) + (lora.dora ? outputs : 0);
   });
-  return parameters;
+  const int64_t matrices = model.tie_word_embeddings ? 1 : 2;
+  return parameters + matrices * static_cast<int64_t>(lora.trainable_tokens.size()) * model.hidden_size;
 }
 
 void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start) {
@@ -264,6 +309,12 @@ void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start)
     Factors factors = start_values(linear->name, linear->outputs(), linear->inputs(), rank, config);
     LowRankTerm term;
     term.scale = names.scale_of(linear->name);
+    check(config.dropout == 0 || linear->name.find("experts.") == std::string::npos, "lora.dropout: '",
+          linear->name,
+          "' is an expert's, whose inputs are not dropped; take experts out of lora.targets, or "
+          "set lora.dropout: 0");
+    if (config.dropout > 0)
+      term.dropout = Dropout::of(linear->name, config.dropout, static_cast<uint64_t>(config.seed));
     const AdapterModule* module = nullptr;
     if (const auto found = from.find(linear->name); found != from.end()) {
       module = found->second;
@@ -281,6 +332,7 @@ void attach_lora(Decoder& model, const LoraConfig& config, const Adapter* start)
   }
   check(from.empty(), "lora.start: the model has no linear layer '", from.empty() ? "" : from.begin()->first,
         "'");
+  attach_token_rows(model, config, start);
 }
 
 Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const std::string& base_model,
@@ -313,6 +365,13 @@ Adapter collect_adapter(const Decoder& model, const LoraConfig& config, const st
     }
   };
   for (const DecoderLayer& layer : model.layers) walk_layer(layer, add, [](const Parameter&) {});
+  if (model.token_rows) {
+    const TokenRows& rows = *model.token_rows;
+    const auto* ids = rows.ids.const_data_ptr<int64_t>();
+    adapter.tokens.ids.assign(ids, ids + rows.ids.numel());
+    adapter.tokens.embedding = value(rows.embedding);
+    if (rows.head.defined()) adapter.tokens.head = value(rows.head);
+  }
   // A pattern that meant some layers only would mean more to its reader.
   if (!config.layers.empty() && !adapter.config.target_pattern.empty()) {
     adapter.config.target_pattern.clear();

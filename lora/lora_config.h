@@ -28,12 +28,17 @@ struct LoraConfig {
   std::vector<std::string> targets = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                       "gate_proj", "up_proj", "down_proj"};
   std::vector<int64_t> layers;
+  double dropout = 0;
+  std::vector<std::string> trainable_tokens;
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
   LoraInit init = LoraInit::kUniform;
   double b_rate_ratio = 1;
   std::string start;
   int64_t seed = 0;
+
+  // The ids of trainable_tokens, rising: filled by whoever has the tokenizer.
+  std::vector<int64_t> trainable_token_ids;
 
   static void visit(auto& c, auto&& field) {
     field("rank", c.rank, "inner dimension of the two factors");
@@ -48,6 +53,14 @@ struct LoraConfig {
           "is any "
           "one (experts.*.up_proj); or one entry 'regex:...' that matches whole names");
     field("layers", c.layers, "numbers of the layers that get adapters, from 0; empty: all");
+    field(
+        "dropout", c.dropout,
+        "share of a linear's inputs that its adapter does not see in a training step, drawn for every linear "
+        "and token from the seed (0.05 is usual); not beside dora, not on experts");
+    field(
+        "trainable_tokens", c.trainable_tokens,
+        "tokens by their text, such as '<|ticket|>', whose rows of the embedding, and of a head of its own, "
+        "train beside the adapter and are part of it; model.new_tokens adds tokens that the model lacks");
     field("rank_pattern", c.rank_pattern,
           "by regular expression of a name's end: another rank; the first in alphabetical order that matches "
           "holds");
@@ -62,7 +75,7 @@ struct LoraConfig {
         "start", c.start,
         "folder of an adapter to go on from, with {tenant} for the tenant's name; a larger rank adds rows to "
         "A and zero columns to B");
-    field("seed", c.seed, "of the start values");
+    field("seed", c.seed, "of the start values and of the dropout");
   }
   void validate(const Place& place) const;
 

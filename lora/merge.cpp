@@ -54,6 +54,7 @@ MergeReport merge_adapter(Decoder& model, const Adapter& adapter) {
           to_string(linear->quantized.kind),
           ": an update smaller than its steps would be lost; dequantize the model first");
   }
+  keep_token_rows(model);
   remove_adapter(model);
   MergeReport report;
   for (const AdapterModule& module : adapter.modules)

@@ -21,7 +21,7 @@ struct MergeReport {
 };
 
 // W <- round(W + s B A), or DoRA's m (W + s B A) / |W + s B A|, for every module, in place; removes terms.
-// Error as apply_adapter, and for a quantized weight.
+// The adapter's rows for tokens replace the model's. Error as apply_adapter, and for a quantized weight.
 MergeReport merge_adapter(Decoder& model, const Adapter& adapter);
 std::string merge_report_text(const MergeReport& report);  // a table for people
 

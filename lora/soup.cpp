@@ -55,6 +55,10 @@ Adapter soup(const std::vector<std::pair<Adapter, double>>& adapters, int64_t ra
     check(!adapter.config.use_dora,
           "soup: a DoRA adapter's update is not a product of two factors; merge it "
           "into its base instead (decant merge)");
+    check(
+        adapter.tokens.ids.empty(),
+        "soup: an adapter with rows for tokens (trainable_token_indices) has values in place of the base's, "
+        "which do not add up; merge it into its base instead (decant merge)");
     check_same_base(adapters.front().first.config, adapter.config);
     for (const auto& m : adapter.modules) {
       Sum& sum = sums[m.module];

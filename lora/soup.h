@@ -27,8 +27,8 @@ struct SoupReport {
 
 // `rank` 0: nothing is cut; one adapter alone with weight 1 comes back as it is, bit for bit. Factors are
 // fp32, alpha = rank, no rsLoRA, no patterns but for mixed ranks. A module that some adapters lack counts as
-// zero there. Error for none, for a DoRA adapter (its update is not a sum), for shapes or bases that differ
-// and for weights that are not finite.
+// zero there. Error for none, for a DoRA adapter (its update is not a sum), for rows of tokens, for shapes or
+// bases that differ and for weights that are not finite.
 Adapter soup(const std::vector<std::pair<Adapter, double>>& adapters, int64_t rank,
              SoupReport* report = nullptr);
 std::string soup_report_text(const SoupReport& report);

@@ -25,17 +25,22 @@ void open_slots(Decoder& model, int64_t slots) {
 }
 
 void close_slots(Decoder& model) {
+  remove_token_rows(model);
   for (Linear* linear : model.linears()) linear->terms.clear();
 }
 
 void attach_to_slot(Decoder& model, int64_t slot, const LoraConfig& config, const Adapter* start) {
   for (Linear* linear : model.linears())
     TORCH_INTERNAL_ASSERT(!place_of(*linear, slot).lora_a.defined(), "slot ", slot, " is taken");
+  check(
+      config.trainable_tokens.empty() || model.linears().at(0)->terms.size() == 1,
+      "lora.trainable_tokens: adapters with rows for tokens train one at a time; set lora.together.slots: 1");
   const SoleAdapter sole(model, slot);
   attach_lora(model, config, start);
 }
 
 void clear_slot(Decoder& model, int64_t slot) {
+  remove_token_rows(model);  // of the only place, if any
   for (Linear* linear : model.linears()) place_of(*linear, slot) = LowRankTerm{};
 }
 
@@ -48,6 +53,8 @@ std::vector<Parameter*> slot_parameters(Decoder& model, int64_t slot) {
     all.push_back(&term.lora_b);
     if (term.magnitude.defined()) all.push_back(&term.magnitude);
   }
+  if (model.token_rows) all.push_back(&model.token_rows->embedding);
+  if (model.token_rows && model.token_rows->head.defined()) all.push_back(&model.token_rows->head);
   return all;
 }
 

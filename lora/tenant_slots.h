@@ -11,7 +11,9 @@
 
 namespace decant {
 
-// Freezes the model and gives every linear `slots` free places. Error when it has an adapter.
+// Freezes the model and gives every linear `slots` free places. Error when it has an adapter. An adapter with
+// rows for tokens (LoraConfig::trainable_tokens) needs a model with one place: the rows stand in the base's
+// matrices while it trains.
 void open_slots(Decoder& model, int64_t slots);
 // Back to a base without places.
 void close_slots(Decoder& model);

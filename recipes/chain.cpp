@@ -13,6 +13,7 @@
 #include "data_pipeline/tokenizer.h"
 #include "recipes/memory.h"
 #include "recipes/open_model.h"
+#include "recipes/training_samples.h"
 #include "recipes/verbs.h"
 #include "train/trainer.h"
 
@@ -40,10 +41,16 @@ std::string verb_of(const std::string& section) { return section == "corpus" ? "
 
 }  // namespace
 
-const std::vector<std::string>& volatile_files() {
+const std::vector<std::string>& volatile_files(const std::string& step) {
   static const std::vector<std::string> files = {"timing.jsonl", "events.out.tfevents.decant", "speed.json",
                                                  "checkpoint"};
-  return files;
+  static const std::vector<std::string> of_training = [] {
+    std::vector<std::string> more = files;
+    more.insert(more.end(), {"report.html", kSamplesFile});
+    return more;
+  }();
+  const bool trains = step.starts_with("train/") || step.starts_with("lora/") || step.starts_with("distill/");
+  return trains ? of_training : files;
 }
 
 Chain::Chain(const LoadedRecipe& l, RunDirectory& r, std::string only)
@@ -62,11 +69,11 @@ void Chain::step(const std::string& section, const StepKey& key, uint64_t bytes,
 
 bool Chain::begin(const std::string& section, const StepKey& key, uint64_t bytes) {
   const bool may_work = only_.empty() || section == only_ || section == "model";
-  if (!may_work && !run.done(key, volatile_files()))
+  if (!may_work && !run.done(key, volatile_files(key.step)))
     fail(run.step_path(key.step).string(), ": step '", section,
          "' is not done, or was done with other settings or inputs; run: decant ", verb_of(section), " ",
          loaded.file.string());
-  if (const auto before = run.begin_step(key, volatile_files())) {
+  if (const auto before = run.begin_step(key, volatile_files(key.step))) {
     close(key, *before, false);
     return false;
   }
@@ -76,7 +83,7 @@ bool Chain::begin(const std::string& section, const StepKey& key, uint64_t bytes
 }
 
 void Chain::finish(const StepKey& key, Json figures) {
-  close(key, run.finish_step(key, std::move(figures), volatile_files()), true);
+  close(key, run.finish_step(key, std::move(figures), volatile_files(key.step)), true);
 }
 
 void Chain::close(const StepKey& key, const Json& manifest, bool ran) {

@@ -75,8 +75,9 @@ void export_step(Chain& chain);
 // Error with exit status 3 and the numbers unless the evaluation allows the release.
 void check_gate(const Chain& chain);
 
-// Files of a step that hold times and are not hashed.
-const std::vector<std::string>& volatile_files();
+// Files of a step that are not hashed: those that hold times, and of trainings what people look at, which
+// `decant erase` may take away.
+const std::vector<std::string>& volatile_files(const std::string& step);
 
 // Runs the recipe, or one section of it, and prints the report.
 void run_chain(const LoadedRecipe& loaded, const std::string& only);

@@ -92,6 +92,7 @@ void check_quantization(const LoadedRecipe& loaded,
           ", which only adapters can be trained on; give the unquantized model");
   };
   if (r.distill) refuse("distill", "@model");
+  if (!new_tokens(r.model).empty()) refuse("model.new_tokens", "@model");
   if (r.train) refuse("train.model", r.train->model);
   if (r.export_) refuse("export.model", released_model(r));
   if (!r.lora || r.lora->quantize == Quantization::kNone || r.lora->model == "@distill" ||
@@ -101,6 +102,27 @@ void check_quantization(const LoadedRecipe& loaded,
   check(kind == Quantization::kNone || kind == r.lora->quantize, loaded.place("lora.quantize"), " is ",
         to_string(r.lora->quantize), ", but the model is quantized to ", to_string(kind),
         " already; leave the key out, or give the unquantized model");
+}
+
+// Tokens that are added to the model, and those whose rows the adapters train.
+void check_tokens(const LoadedRecipe& loaded, const Tokenizer& tokenizer, ModelConfig& config) {
+  const Recipe& r = loaded.recipe;
+  const auto added = new_tokens(r.model);
+  if (!added.empty()) {
+    const std::string place = loaded.place("model.new_tokens");
+    const auto ids = new_token_ids(tokenizer, added, place);
+    const fs::path folder = loaded.resolve(r.model.random ? r.model.random->tokenizer : r.model.path);
+    check(is_gguf(folder) || fs::exists(folder / "tokenizer.json"), place, ": ", folder.string(),
+          " has no tokenizer.json, and tokens are added to such only");
+    config.vocab_size = std::max(config.vocab_size, ids.back() + 1);
+  }
+  if (!r.lora) return;
+  for (const auto& job : adapter_jobs(*r.lora, r.lora->tenants))
+    for (const auto& text : job.settings.lora.trainable_tokens)
+      check(tokenizer.id_of(text) || std::any_of(added.begin(), added.end(),
+                                                 [&](const NewToken& token) { return token.text == text; }),
+            loaded.place("lora.trainable_tokens"), ": '", text,
+            "' is no token of the model; add it with model.new_tokens or model.new_special_tokens");
 }
 
 // A model folder that is named by path: its files, headers only.
@@ -137,6 +159,10 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   } else {
     config = check_model(loaded.place("model.path"), loaded.resolve(r.model.path), templated);
   }
+  if (!new_tokens(r.model).empty() || r.lora)
+    check_tokens(loaded,
+                 *load_tokenizer(loaded.resolve(r.model.random ? r.model.random->tokenizer : r.model.path)),
+                 config);
   // A model by path is looked at here; one by step is of the first model's family.
   const auto other = [&](const char* key, const std::string& model) {
     return model.empty() || model[0] == '@'

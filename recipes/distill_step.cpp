@@ -16,6 +16,7 @@
 #include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
+#include "recipes/training_samples.h"
 
 namespace decant {
 
@@ -27,16 +28,6 @@ struct Prompt {
   std::string id, tenant, key;  // key: names the answer in the store
   std::vector<int64_t> ids;
 };
-
-// The conversation up to its first answer.
-std::vector<Message> question(const Conversation& conversation) {
-  for (size_t i = 0; i < conversation.messages.size(); ++i)
-    if (conversation.messages[i].role == "assistant")
-      return i == 0 ? std::vector<Message>{}
-                    : std::vector<Message>(conversation.messages.begin(),
-                                           conversation.messages.begin() + static_cast<std::ptrdiff_t>(i));
-  return {};
-}
 
 // One conversation of each tenant in turn, so that a small number of prompts covers all. A prompt whose
 // answer could not fit a row is passed over.
@@ -55,7 +46,7 @@ std::vector<Prompt> choose_prompts(const Chain& chain, const AnswersConfig& conf
       if (i >= conversations.size()) continue;
       ++left;
       if (static_cast<int64_t>(prompts.size()) >= config.answers) return prompts;
-      const auto messages = question(conversations[i]);
+      const auto messages = question_of(conversations[i]);
       if (messages.empty()) continue;
       RenderOptions options = render_options(*chain.recipe.corpus, conversations[i]);
       options.add_generation_prompt = true;
@@ -156,14 +147,19 @@ Json train_student(Chain& chain, const DistillSection& section, const StepPlan& 
   };
   const auto batches = open_batches(chain.run.step_path("distill/rows") / "rows", section.train.batch,
                                     chain.tokenizer_sha256(), chain.template_sha256());
-  const Probe probe = [&] {
-    return measure_held_out(student, chain, chain.tenants(), section.train.probe.tokens);
+  TrainingSamples samples(chain, chain.tenants(), section.train.samples, student.config, folder);
+  samples.take(student, kBefore);
+  HeldOut held_out(chain, chain.tenants(), section.train.probe.tokens);
+  const Probe probe = [&](int64_t step) {
+    if (section.train.samples.at_probes) samples.take(student, concat("step ", step));
+    return held_out.measure(student);
   };
   const TrainResult result =
       train(student, trainable_parameters(student), batches, objective, section.train, folder, probe);
+  samples.take(student, "after");
   save_model(student, folder / "model", chain.dtype);
   copy_tokenizer_files(chain.model_folder, folder / "model");
-  Json figures = training_figures(result, folder);
+  Json figures = training_figures(result, "distill/student", folder);
   figures["parameters"] = student.config.parameters();
   return figures;
 }

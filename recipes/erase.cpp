@@ -22,6 +22,7 @@
 #include "data_pipeline/prepare.h"
 #include "recipes/chain.h"
 #include "recipes/trained_on.h"
+#include "recipes/training_samples.h"
 #include "recipes/verbs.h"
 
 namespace decant {
@@ -172,6 +173,24 @@ std::vector<std::string> remove_copies(const LoadedRecipe& month, const Pending&
   return removed;
 }
 
+// Samples that a training shows of the customer's tenants; the report beside them shows the same.
+void remove_samples(const LoadedRecipe& month, const Pending& pending) {
+  std::vector<fs::path> gone;
+  for (const auto& entry : fs::recursive_directory_iterator(month.run_folder())) {
+    if (entry.path().filename() != kSamplesFile) continue;
+    const Json samples = read_json(entry.path());
+    for (const Json& question : samples.at("questions"))
+      if (pending.trace.tenants.contains(question.at("tenant").get<std::string>())) {
+        gone.push_back(entry.path());
+        break;
+      }
+  }
+  for (const fs::path& samples : gone) {
+    fs::remove(samples);
+    fs::remove(samples.parent_path() / "report.html");
+  }
+}
+
 // Everything of a month but weights, which hold no text.
 std::vector<fs::path> files_of(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -195,6 +214,7 @@ Json erase_month(const LoadedRecipe& month, const Pending& pending) {
   report["readmitted"] = std::count_if(pending.readmitted.begin(), pending.readmitted.end(),
                                        [&](const auto& back) { return back.first == month.recipe.period; });
   report["removed_steps"] = remove_copies(month, pending);
+  remove_samples(month, pending);
   return report;
 }
 

@@ -102,6 +102,12 @@ void inspect_adapter(const fs::path& path) {
                adapter.config.use_rslora ? ", rsLoRA" : "", ", base ", shown(adapter.config.base_model, 200),
                adapter.config.base_quantization.empty() ? "" : " quantized to ",
                adapter.config.base_quantization, ", ", adapter.modules.size(), " modules\n"));
+  if (!adapter.tokens.ids.empty()) {
+    std::string ids;
+    for (const int64_t id : adapter.tokens.ids) ids += concat(" ", id);
+    print(concat("  rows of its own", adapter.tokens.head.defined() ? " (embedding and head)" : "",
+                 " for the tokens", ids, "\n"));
+  }
   for (const auto& module : adapter.modules)
     print(concat("  ", shown(module.module, 200), "  A ", shape_text(module.lora_a.sizes().vec()), " B ",
                  shape_text(module.lora_b.sizes().vec()), " scale ", adapter.config.scale_of(module.module),

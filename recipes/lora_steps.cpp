@@ -4,16 +4,19 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "core/adapter_file.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "data_pipeline/tokenizer.h"
 #include "lora/tenant_slots.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
+#include "recipes/training_samples.h"
 #include "train/grouped.h"
 
 namespace decant {
@@ -23,6 +26,21 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kAllTokens = INT64_MAX;
+
+// The ids of the job's trainable tokens, rising.
+void look_up_tokens(AdapterJob& job, const Chain& chain) {
+  LoraConfig& lora = job.settings.lora;
+  if (lora.trainable_tokens.empty()) return;
+  const auto tokenizer = load_tokenizer(chain.model_folder);
+  std::set<int64_t> ids;
+  for (const auto& text : lora.trainable_tokens) {
+    const auto id = tokenizer->id_of(text);
+    check(id.has_value(), chain.loaded.place("lora.trainable_tokens"), ": '", text,
+          "' is no token of the model");
+    ids.insert(*id);
+  }
+  lora.trainable_token_ids.assign(ids.begin(), ids.end());
+}
 
 // The adapter that the job goes on from; empty: none.
 fs::path start_of(const AdapterJob& job, const Chain& chain) {
@@ -69,8 +87,12 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
   GroupPlan plan = plan_adapters(chain.loaded, chain.dtype, known, open);
   accept_plan(plan.step);
   open = std::move(plan.jobs);
-  const GroupConfig together = plan.together;
   Decoder model = load_model(base, chain.dtype, adapter_base(section, base));
+  GroupConfig together = plan.together;
+  // Rows for tokens stand in the base's matrices while they train, so that no two adapters do at one time.
+  if (std::any_of(open.begin(), open.end(),
+                  [](const AdapterJob& job) { return !job.settings.lora.trainable_tokens.empty(); }))
+    together.slots = 1;
   open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));
   const std::string base_sha256 = weights_sha256(base);
   std::vector<GroupMember> members;
@@ -80,6 +102,10 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
     m.config = training_of(job);
     m.folder = chain.run.step_path(job.step());
     const auto slot_of = std::make_shared<int64_t>(0);
+    const auto held_out = std::make_shared<HeldOut>(chain, std::vector<std::string>{job.tenant},
+                                                    job.settings.train.probe.tokens);
+    const auto samples = std::make_shared<TrainingSamples>(
+        chain, std::vector<std::string>{job.tenant}, job.settings.train.samples, model.config, m.folder);
     m.batches = [&chain, &job, &model, slot_of] {
       const TrainConfig& settings = job.settings.train;
       auto batches = open_batches(chain.shards("train", job.tenant), settings.batch, chain.tokenizer_sha256(),
@@ -90,25 +116,31 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
                                return policy(batch);
                              });
     };
-    m.attach = [&model, &job, &chain, &base_sha256, slot_of](int64_t slot) {
+    m.attach = [&model, &job, &chain, &base_sha256, slot_of, samples](int64_t slot) {
       *slot_of = slot;
       const auto start = read_start(job, chain, base_sha256);
       attach_to_slot(model, slot, job.settings.lora, start ? &*start : nullptr);
+      {
+        const SoleAdapter sole(model, slot);
+        samples->take(model, kBefore);
+      }
       return slot_parameters(model, slot);
     };
-    m.probe = [&](int64_t slot) {
+    m.probe = [&, held_out, samples](int64_t slot, int64_t step) {
       const SoleAdapter sole(model, slot);
-      return measure_held_out(model, chain, {job.tenant}, job.settings.train.probe.tokens);
+      if (job.settings.train.samples.at_probes) samples->take(model, concat("step ", step));
+      return held_out->measure(model);
     };
-    m.finish = [&, folder = m.folder](int64_t slot, const TrainResult& result) {
+    m.finish = [&, samples, folder = m.folder](int64_t slot, const TrainResult& result) {
       const SoleAdapter sole(model, slot);
+      samples->take(model, "after");
       write_adapter(folder / "adapter",
                     collect_adapter(model, job.settings.lora, base.string(), base_sha256, result.masters));
-      Json figures = training_figures(result, folder);
+      Json figures = training_figures(result, job.step(), folder);
       figures["tenant"] = job.tenant;
       if (!job.candidate.empty()) {
         figures["candidate"] = job.candidate;
-        figures["held_out_loss"] = measure_held_out(model, chain, {job.tenant}, kAllTokens)["held_out_loss"];
+        figures["held_out_loss"] = HeldOut(chain, {job.tenant}, kAllTokens).measure(model)["held_out_loss"];
       }
       chain.finish(key_of(job, chain, base_digest), std::move(figures));
     };
@@ -187,7 +219,8 @@ std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, con
 
 void lora_steps(Chain& chain) {
   const auto tenants = chain.adapter_tenants();
-  const auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  for (AdapterJob& job : jobs) look_up_tokens(job, chain);
   train_jobs(chain, jobs);
   if (chain.recipe.lora->candidates.empty()) return;
   for (const auto& tenant : tenants) choose_candidate(chain, tenant, jobs);

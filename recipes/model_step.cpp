@@ -5,9 +5,12 @@
 #include "core/file.h"
 #include "core/gguf_file.h"
 #include "core/hash.h"
+#include "core/model/grow_vocabulary.h"
+#include "core/tensor_file.h"
 #include "data_pipeline/corpus_store.h"
 #include "data_pipeline/decisions.h"
 #include "data_pipeline/earlier_corpora.h"
+#include "data_pipeline/new_tokens.h"
 #include "data_pipeline/prepare.h"
 #include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
@@ -51,24 +54,44 @@ void make_random_model(const RandomModelConfig& random, const fs::path& tokenize
   copy_tokenizer_files(tokenizer_folder, folder);
 }
 
+// A model folder with the recipe's new tokens; the folders may be the same.
+void add_new_tokens(const std::vector<NewToken>& tokens, const fs::path& from, const fs::path& to,
+                    const std::string& where) {
+  const int64_t had = load_tokenizer(from)->vocab_size();
+  const auto stored = TensorFile(from).load("model.embed_tokens.weight").scalar_type();
+  const Dtype dtype = stored == at::kBFloat16 ? Dtype::kBf16 : Dtype::kFp32;
+  Decoder model = load_model(from, dtype);
+  grow_vocabulary(model, had, had + static_cast<int64_t>(tokens.size()));
+  save_model(model, to, dtype);
+  write_with_new_tokens(from, to, tokens, where);
+}
+
 }  // namespace
 
 void model_step(Chain& chain) {
   const ModelSection& section = chain.recipe.model;
   const fs::path path = chain.loaded.resolve(section.random ? section.random->tokenizer : section.path);
-  if (!section.random && !is_gguf(path)) {
+  const auto tokens = new_tokens(section);
+  if (!section.random && !is_gguf(path) && tokens.empty()) {
     chain.model_folder = path;
     return;
   }
   StepKey key{"model", 1, section.random ? config_key(*section.random) : "", {{"source", digest_path(path)}}};
-  const uint64_t bytes = section.random ? uint64_t{1} << 26 : 6 * fs::file_size(path);
+  for (const NewToken& token : tokens)
+    key.config += concat(token.special ? "new special token: " : "new token: ", token.text, "\n");
+  const uint64_t bytes = section.random  ? uint64_t{1} << 26
+                         : is_gguf(path) ? 6 * fs::file_size(path)
+                                         : 5 * static_cast<uint64_t>(read_model_config(path).parameters());
   chain.step("model", key, bytes, [&](const fs::path& folder) {
     const fs::path out = folder / "model";
     fs::create_directories(out);
     if (section.random)
       make_random_model(*section.random, path, out);
-    else
+    else if (is_gguf(path))
       import_model(path, out, Dtype::kBf16);
+    if (!tokens.empty())
+      add_new_tokens(tokens, section.random || is_gguf(path) ? out : path, out,
+                     chain.loaded.place("model.new_tokens"));
     Json figures;
     figures["parameters"] = read_model_config(out).parameters();
     return figures;

@@ -139,6 +139,9 @@ void check_references(const LoadedRecipe& loaded) {
           " is true, but vLLM and llama.cpp refuse DoRA adapters, so the export step does too; take out "
           "'export' ",
           "and merge them (decant merge), or train with 'lora.dora: false'");
+    check(r.lora->lora.trainable_tokens.empty(), loaded.place("lora.trainable_tokens"),
+          ": vLLM and llama.cpp take no adapters with rows for tokens, so the export step does not, either; ",
+          "take out 'export' and merge them (decant merge), or train no tokens");
     check(released_model(r) == r.lora->model, loaded.place("export.model"), " is '", released_model(r),
           "', but the adapters are for '", r.lora->model, "': expected the same model");
   }
@@ -170,6 +173,13 @@ void RandomModelConfig::validate(const Place& place) const {
 void ModelSection::validate(const Place& place) const {
   check(!path.empty() || random, place("path"), " is missing: a Hugging Face folder or a GGUF file");
   check(path.empty() || !random, place("path"), " and 'model.random' exclude each other");
+}
+
+std::vector<NewToken> new_tokens(const ModelSection& section) {
+  std::vector<NewToken> tokens;
+  for (const auto& text : section.new_tokens) tokens.push_back({text, false});
+  for (const auto& text : section.new_special_tokens) tokens.push_back({text, true});
+  return tokens;
 }
 
 void StudentConfig::validate(const Place& place) const {

@@ -18,6 +18,7 @@
 #include "core/kernels/quantized_weight.h"
 #include "core/model/generate.h"
 #include "core/setting.h"
+#include "data_pipeline/new_tokens.h"
 #include "data_pipeline/prepare.h"
 #include "distill/distill_loss.h"
 #include "export/release.h"
@@ -66,11 +67,18 @@ struct RandomModelConfig {
 struct ModelSection {
   std::string path;
   std::optional<RandomModelConfig> random;
+  std::vector<std::string> new_tokens, new_special_tokens;
   Precision dtype = Precision::kAuto;
 
   static void visit(auto& c, auto&& field) {
     field("path", c.path, "Hugging Face folder, or a GGUF file that is imported first");
     field("random", c.random, "instead of a path: a llama of random weights, for trying recipes out");
+    field("new_tokens", c.new_tokens,
+          "texts that become tokens of their own wherever they stand; their rows of the embedding, and of a "
+          "head "
+          "of its own, start as the mean of the others (lora.trainable_tokens trains them)");
+    field("new_special_tokens", c.new_special_tokens,
+          "the same for tokens of templates: in people's text they stay ordinary text");
     field("dtype", c.dtype, "auto (bf16 where the machine has bf16 instructions), bf16 or fp32");
   }
   void validate(const Place& place) const;
@@ -256,6 +264,9 @@ LoadedRecipe parse_recipe(Setting root, const std::filesystem::path& file,
 
 // The whole recipe with its defaults, input paths absolute: a recipe that does the same from anywhere.
 std::string resolved_recipe(const LoadedRecipe& loaded);
+
+// What model.new_tokens and new_special_tokens ask for, in order.
+std::vector<NewToken> new_tokens(const ModelSection& section);
 
 // One adapter that is trained: a tenant's, or one of several candidates for it.
 struct AdapterJob {

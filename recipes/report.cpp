@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/file.h"
+#include "core/html_page.h"
 #include "core/json.h"
 #include "recipes/chain.h"
 
@@ -145,23 +146,6 @@ size_t columns(const std::string& text) {
   return n;
 }
 
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
-  }
-  return out;
-}
-
 }  // namespace
 
 std::vector<ReportSection> make_report(const Chain& chain) {
@@ -206,24 +190,19 @@ std::string report_text(const std::vector<ReportSection>& report) {
 }
 
 std::string report_html(const std::string& title, const std::vector<ReportSection>& report) {
-  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" +
-                    escape(title) +
-                    "</title>\n<style>body{font:15px "
-                    "sans-serif;margin:2em;max-width:60em}table{border-collapse:collapse;margin-bottom:1.5em}"
-                    "td,th{border-bottom:1px solid #ccc;padding:.25em "
-                    ".8em;text-align:left;vertical-align:top}</style></head><body>\n<h1>" +
-                    escape(title) + "</h1>\n";
+  std::string out = html_page_begin(title);
   for (const auto& section : report) {
-    out += "<h2>" + escape(section.title) + "</h2>\n<table>\n";
+    out += "<h2>" + escape_html(section.title) + "</h2>\n<table>\n";
     for (size_t r = 0; r < section.rows.size(); ++r) {
       const char* cell = r == 0 ? "th" : "td";
       out += "<tr>";
-      for (const auto& text : section.rows[r]) out += concat("<", cell, ">", escape(text), "</", cell, ">");
+      for (const auto& text : section.rows[r])
+        out += concat("<", cell, ">", escape_html(text), "</", cell, ">");
       out += "</tr>\n";
     }
     out += "</table>\n";
   }
-  return out + "</body></html>\n";
+  return out + html_page_end();
 }
 
 }  // namespace decant

@@ -4,11 +4,14 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/resident_memory.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
 #include "recipes/memory.h"
 #include "recipes/open_model.h"
 #include "recipes/training.h"
+#include "recipes/training_report.h"
+#include "recipes/training_samples.h"
 
 namespace decant {
 
@@ -64,10 +67,14 @@ Json write_rows(const Chain& chain, std::vector<ShardDocument> documents, bool w
   return figures;
 }
 
-Json training_figures(const TrainResult& result, const fs::path& folder) {
+Json training_figures(const TrainResult& result, const std::string& title, const fs::path& folder) {
   Json speed;
   speed["tokens_per_second"] = result.tokens_per_second;
+  speed["mfu"] = result.mfu;
+  speed["product_flops_per_second"] = result.product_rate;
+  speed["resident_bytes"] = resident_memory();
   write_json(folder / "speed.json", speed);
+  write_training_report(title, folder);
   Json figures;
   figures["steps"] = result.steps;
   figures["tokens"] = result.tokens;
@@ -119,14 +126,19 @@ void train_steps(Chain& chain) {
                                     stored_reference(model, batches, folder / "reference.safetensors"), {});
         else
           batches = with_references(batches, section.train, {}, {});
-        const Probe probe = [&] {
-          return measure_held_out(model, chain, chain.tenants(), section.train.probe.tokens);
+        TrainingSamples samples(chain, chain.tenants(), section.train.samples, model.config, folder);
+        samples.take(model, kBefore);
+        HeldOut held_out(chain, chain.tenants(), section.train.probe.tokens);
+        const Probe probe = [&](int64_t step) {
+          if (section.train.samples.at_probes) samples.take(model, concat("step ", step));
+          return held_out.measure(model);
         };
         const TrainResult result = train(model, trainable_parameters(model), batches,
                                          make_objective(section.train), section.train, folder, probe);
+        samples.take(model, "after");
         save_model(model, folder / "model", chain.dtype);
         copy_tokenizer_files(start, folder / "model");
-        return training_figures(result, folder);
+        return training_figures(result, "train/model", folder);
       });
 }
 

@@ -37,8 +37,10 @@ std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, con
 // Text of a model, with U+FFFD for bytes that are not UTF-8: a token may hold half a character.
 std::string utf8_text(const std::string& text);
 
-// For the manifest, without times; the speed goes to speed.json beside it.
-Json training_figures(const TrainResult& result, const std::filesystem::path& folder);
+// For the manifest, without times; the speed goes to speed.json beside it, and report.html is written.
+// `title`: the step's name.
+Json training_figures(const TrainResult& result, const std::string& title,
+                      const std::filesystem::path& folder);
 
 // Bytes on disk of a model of `parameters` in 2 bytes each, and of a checkpoint (fp32 master and two moments,
 // old and new).

@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <deque>
 #include <memory>
 
 #include "core/log.h"
 #include "core/progress.h"
+#include "train/speed.h"
 #include "train/stop_signal.h"
 #include "train/training_run.h"
 
@@ -40,10 +42,11 @@ class Group {
 
   std::vector<GroupOutcome> run() {
     const StopSignal stop_signal;
+    rate_ = product_rate(*base_.model);
     Progress progress("train", static_cast<int64_t>(members_.size()), "members");
     while (fill_slots()) {
       pass();
-      progress.update(done_, note());
+      progress.update(done_, note(), begun());
       if (const int number = StopSignal::caught(); number != 0) stop(number == SIGINT ? "SIGINT" : "SIGTERM");
       if (std::any_of(slots_.begin(), slots_.end(),
                       [](const auto& one) { return one && one->run->time_is_up(); }))
@@ -97,7 +100,7 @@ class Group {
         check(std::find(base.begin(), base.end(), p) == base.end(), m.name, ": '", p->name,
               "' is a weight of the base, which trainings in a group share; train it alone");
       Probe probe;
-      if (m.probe) probe = [&m, slot] { return m.probe(static_cast<int64_t>(slot)); };
+      if (m.probe) probe = [&m, slot](int64_t step) { return m.probe(static_cast<int64_t>(slot), step); };
       active->run = std::make_unique<TrainingRun>(m.name, parameters, m.batches(), m.config, m.folder, probe);
       slots_[slot] = std::move(active);
       go_on(slot);
@@ -153,6 +156,7 @@ class Group {
   void pass() {
     const auto chosen = choose();
     if (chosen.empty()) return;  // a micro-batch larger than a quantum: its member saves up
+    const auto begin = std::chrono::steady_clock::now();
     std::vector<const Batch*> batches;
     std::vector<GroupSegment> segments;
     int64_t row = 0;
@@ -164,6 +168,8 @@ class Group {
       const Batch& batch = active.batch();
       batches.push_back(&batch);
       segments.push_back({row, row + batch.size(), &batch, active.run->scale()});
+      speed_.add({static_cast<double>(batch.size()),
+                  training_flops(*base_.model, active.run->parameters(), batch), 0});
       base_.set_rows(static_cast<int64_t>(slot), row, row + batch.size());
       row += batch.size();
       checkpoint = checkpoint || active.run->config().checkpoint_activations == Recompute::kYes;
@@ -191,6 +197,7 @@ class Group {
     }
     if (well.empty()) return;
     backward(*base_.model, joined, saved, d_hidden);
+    speed_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     for (const size_t slot : well) {
       Active& active = *slots_[slot];
       if (++active.next < active.run->micro_batches().size()) continue;
@@ -202,12 +209,20 @@ class Group {
     }
   }
 
+  // The members at work, by the share of their steps that is done.
+  double begun() const {
+    double sum = 0;
+    for (const auto& active : slots_)
+      if (active) sum += static_cast<double>(active->run->step()) / static_cast<double>(active->run->total());
+    return sum;
+  }
+
   std::string note() const {
-    std::string text;
+    std::string text = speed_text(speed_, rate_);
     for (const auto& active : slots_)
       if (active)
-        text += concat(text.empty() ? "" : ", ", members_[active->member].name, " ", active->run->step(), "/",
-                       active->run->total());
+        text +=
+            concat(", ", members_[active->member].name, " ", active->run->step(), "/", active->run->total());
     return text;
   }
 
@@ -231,6 +246,8 @@ class Group {
   std::vector<std::unique_ptr<Active>> slots_;
   std::vector<GroupOutcome> outcomes_;
   size_t turn_ = 0;
+  Speed speed_;  // of all members, optimizer steps and measurements left out
+  double rate_ = 0;
   int64_t done_ = 0;
 };
 
@@ -284,10 +301,10 @@ Batch join_batches(const std::vector<const Batch*>& batches) {
     weights.push_back(batch->loss_weight);
     const auto* from = batch->document_starts.const_data_ptr<int32_t>();
     const int32_t offset = starts.back();
-    for (EmbeddingNoise noise : batch->noise) {
-      noise.begin += offset;
-      noise.end += offset;
-      joined.noise.push_back(noise);
+    for (TrainingRows rows : batch->training) {
+      rows.begin += offset;
+      rows.end += offset;
+      joined.training.push_back(rows);
     }
     for (int64_t i = 1; i < batch->document_starts.numel(); ++i) starts.push_back(offset + from[i]);
   }

@@ -28,8 +28,9 @@ struct GroupMember {
   TrainConfig config;
   std::filesystem::path folder;  // as for train()
   std::function<std::vector<Parameter*>(int64_t slot)>
-      attach;                               // hangs its adapter on the base at a free slot
-  std::function<Json(int64_t slot)> probe;  // measures it in its slot (train/probe.h); may be empty
+      attach;  // hangs its adapter on the base at a free slot
+  std::function<Json(int64_t slot, int64_t step)>
+      probe;  // measures it in its slot (train/probe.h); may be empty
   std::function<void(int64_t slot, const TrainResult&)>
       finish;  // saves the adapter; it is taken off afterwards
 };

@@ -63,16 +63,19 @@ uint64_t digest_of(const Batch& batch, size_t document) {
 // Adapters off while it lives. The terms stay where they are in memory: an optimizer points into them.
 class WithoutTerms {
  public:
-  explicit WithoutTerms(Decoder& model) : linears_(model.linears()) {
+  explicit WithoutTerms(Decoder& model) : model_(model), linears_(model.linears()) {
     for (Linear* linear : linears_) terms_.push_back(std::exchange(linear->terms, {}));
+    if (model.token_rows) model.token_rows->shown = false;
   }
   ~WithoutTerms() {
     for (size_t i = 0; i < linears_.size(); ++i) linears_[i]->terms = std::move(terms_[i]);
+    if (model_.token_rows) model_.token_rows->shown = true;
   }
   WithoutTerms(const WithoutTerms&) = delete;
   WithoutTerms& operator=(const WithoutTerms&) = delete;
 
  private:
+  Decoder& model_;
   std::vector<Linear*> linears_;
   std::vector<std::vector<LowRankTerm>> terms_;
 };

@@ -16,6 +16,11 @@ void ProbeConfig::validate(const Place& place) const {
         ": needs measurements, but 'every' is 0");
 }
 
+void SampleConfig::validate(const Place& place) const {
+  check(questions >= 0 && questions <= 64, place("questions"), ": must lie in 0 .. 64, found ", questions);
+  check(tokens >= 1 && tokens <= 4096, place("tokens"), ": must lie in 1 .. 4096, found ", tokens);
+}
+
 bool ProbeState::note(const ProbeConfig& config, int64_t step, double loss) {
   check(std::isfinite(loss), "train: the held-out loss after step ", step, " is not finite (", loss, ")");
   last_step = step;

@@ -13,8 +13,8 @@
 namespace decant {
 
 // Measures the model as it is. The result must hold "held_out_loss" (nats per unit of weight, lower is
-// better); its other numbers, also in objects within, are written down beside it.
-using Probe = std::function<Json()>;
+// better); its other numbers, also in objects within, are written down beside it. `step`: steps done.
+using Probe = std::function<Json(int64_t step)>;
 
 struct ProbeConfig {
   int64_t every = 0;
@@ -30,6 +30,22 @@ struct ProbeConfig {
           "measurements in a row without a new lowest loss after which training stops early; 0: never");
     field("min_delta", c.min_delta, "nats by which a loss must be lower to count as a new lowest");
     field("keep_best", c.keep_best, "the result is the step with the lowest held-out loss, not the last one");
+  }
+  void validate(const Place& place) const;
+};
+
+// Greedy answers to held-out questions that people look at (recipes/training_samples.h).
+struct SampleConfig {
+  int64_t questions = 2;
+  int64_t tokens = 48;
+  bool at_probes = false;
+
+  static void visit(auto& c, auto&& field) {
+    field("questions", c.questions,
+          "held-out questions that are answered before the training and after it; they stay in the step's "
+          "folder; 0: none");
+    field("tokens", c.tokens, "of an answer, at most");
+    field("at_probes", c.at_probes, "answer them at every measurement, too");
   }
   void validate(const Place& place) const;
 };

@@ -15,6 +15,7 @@ TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, con
                   const Probe& probe) {
   TrainingRun run("train", parameters, batches, config, folder, probe);
   const StopSignal stop_signal;
+  const double rate = run.finished() ? 0 : product_rate(model);  // measured before the first step
   Progress progress("train", run.total(), "steps");
   while (run.begin_step()) {
     for (const Batch& batch : run.micro_batches()) {
@@ -26,7 +27,7 @@ TrainResult train(Decoder& model, const std::vector<Parameter*>& parameters, con
       backward(model, batch, saved, result.loss.d_hidden);
     }
     run.end_step(model);
-    progress.update(run.step(), concat("loss ", run.last_loss()));
+    progress.update(run.step(), concat("loss ", run.last_loss(), ", ", speed_text(run.speed(), rate)));
     const int number = StopSignal::caught();
     if (run.finished() || (number == 0 && !run.time_is_up())) continue;
     run.save();

@@ -54,6 +54,7 @@ struct TrainConfig {
   double noise_alpha = 0;
   GuardConfig guard;
   ProbeConfig probe;
+  SampleConfig samples;
   int64_t memory_mib = 0;
   Recompute checkpoint_activations = Recompute::kAuto;
   int64_t checkpoint_every = 50;
@@ -83,6 +84,7 @@ struct TrainConfig {
         "then layers run again in backward, until it is enough, or the step is refused; 0: what the machine "
         "has available, and micro-batches stay as they are",
         kDoesNotAffectResults);
+    field("samples", c.samples, "answers to held-out questions before and after", kDoesNotAffectResults);
     field("checkpoint_activations", c.checkpoint_activations,
           "keep layer inputs only and run each layer again in backward: auto (when memory is short), true or "
           "false",
@@ -102,9 +104,10 @@ struct TrainConfig {
 struct TrainResult {
   int64_t steps = 0, tokens = 0;         // of the whole training, resumed parts included
   double first_loss = 0, last_loss = 0;  // per unit of weight, nats
-  double tokens_per_second = 0;          // of this process's share; 0 when nothing was left to do
-  int64_t refused = 0;                   // steps that a guard kept from changing the weights
-  std::optional<double> best_loss;       // held-out, when it was measured
+  // Of this process's share; 0 when nothing was left to do. `mfu` is the share of `product_rate` (speed.h).
+  double tokens_per_second = 0, mfu = 0, product_rate = 0;
+  int64_t refused = 0;              // steps that a guard kept from changing the weights
+  std::optional<double> best_loss;  // held-out, when it was measured
   int64_t best_step = 0;
   bool ended_early = false;
   // The fp32 masters of parameters whose values are bf16 copies, by name (what collect_adapter() saves); the
@@ -112,7 +115,8 @@ struct TrainResult {
   std::vector<std::pair<std::string, at::Tensor>> masters;
 };
 
-// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl, the TensorBoard file
+// Trains in place. Into `folder`: metrics.jsonl (no times), timing.jsonl (seconds, tokens/s, MFU and resident
+// memory of the same steps), the TensorBoard file
 // (train/event_file.h), checkpoint/. A checkpoint found in `folder` is resumed, bit-identically; one of
 // another configuration, thread count or instruction set is refused. After the last step a checkpoint stays,
 // so that a kill before the caller has saved the result costs nothing; remove_checkpoints() takes it away.

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/resident_memory.h"
 #include "core/run_directory.h"
 
 namespace decant {
@@ -95,7 +96,7 @@ bool TrainingRun::begin_step() {
   while (!finished() && left_out()) {
     clear_step();
     const double nothing = std::numeric_limits<double>::quiet_NaN();
-    count_step();
+    count_step(nullptr);
     write_metrics(nothing, nothing, 0, "left out after a rewind");
     save_in_time(false);
   }
@@ -103,9 +104,8 @@ bool TrainingRun::begin_step() {
   clear_step();
   micro_batches_ = batches_.step(state_.step);
   for (Batch& batch : micro_batches_) {
-    if (config_.noise_alpha > 0)
-      batch.noise = {{0, batch.size(), config_.noise_alpha, static_cast<uint64_t>(config_.batch.seed),
-                      state_.step, tokens_}};
+    batch.training = {{0, batch.size(), state_.step, tokens_, config_.noise_alpha,
+                       static_cast<uint64_t>(config_.batch.seed)}};
     weight_ += batch.total_weight();
     tokens_ += batch.size();
   }
@@ -139,7 +139,7 @@ void TrainingRun::end_step(const Decoder& model) {
   ++state_.updates;
   if (state_.updates == 1) state_.first_loss = loss;
   state_.last_loss = loss;
-  count_step();
+  count_step(&model);
   write_metrics(loss, norm, rate, "");
   bool best = false;
   if (config_.probe.every > 0 && (state_.step % config_.probe.every == 0 || state_.step == total_)) {
@@ -160,12 +160,18 @@ void TrainingRun::clear_step() {
   parts_.clear();
 }
 
-void TrainingRun::count_step() {
+// `model` null: nothing was computed.
+void TrainingRun::count_step(const Decoder* model) {
+  last_ = {static_cast<double>(tokens_), 0,
+           std::chrono::duration<double>(Clock::now() - step_begin_).count()};
+  if (model != nullptr) {
+    rate_ = product_rate(*model);
+    for (const Batch& batch : micro_batches_) last_.flops += training_flops(*model, parameters_, batch);
+  }
+  here_.add(last_);
   micro_batches_.clear();
   state_.step += 1;
   state_.tokens += tokens_;
-  tokens_here_ += tokens_;
-  seconds_here_ += std::chrono::duration<double>(Clock::now() - step_begin_).count();
 }
 
 void TrainingRun::refuse_step(const Decoder& model, double loss, double norm, const Guard::Finding& finding) {
@@ -173,7 +179,7 @@ void TrainingRun::refuse_step(const Decoder& model, double loss, double norm, co
   if (action == GuardAction::kStop || !guard_.refuse()) stop(model, finding);
   if (action == GuardAction::kRewind) return rewind(finding);
   log_warning(title_, ": step ", state_.step + 1, " is skipped: ", finding.what);
-  count_step();
+  count_step(&model);
   write_metrics(loss, norm, 0, finding.what);
   save_in_time(false);
 }
@@ -205,7 +211,7 @@ void TrainingRun::rewind(const Guard::Finding& finding) {
 }
 
 void TrainingRun::measure() {
-  Json figures = probe_();
+  Json figures = probe_(state_.step);
   TORCH_INTERNAL_ASSERT(figures.contains("held_out_loss"), "a probe gives held_out_loss");
   const auto loss = figures["held_out_loss"].get<double>();
   const bool best = probed_.note(config_.probe, state_.step, loss);
@@ -240,11 +246,15 @@ void TrainingRun::write_metrics(double loss, double norm, double rate, const std
   metrics_.append(line.dump() + "\n");
   scalars.emplace_back("train/grad_norm", norm);
   scalars.emplace_back("train/learning_rate", rate);
+  scalars.emplace_back("speed/tokens_per_second", last_.tokens_per_second());
+  scalars.emplace_back("speed/mfu", last_.share_of(rate_));
+  scalars.emplace_back("speed/resident_bytes", static_cast<double>(resident_memory()));
   write_scalars(scalars);
-  const double seconds = std::chrono::duration<double>(Clock::now() - step_begin_).count();
   timing_.append(Json{{"step", state_.step},
-                      {"seconds", seconds},
-                      {"tokens_per_second", static_cast<double>(tokens_) / seconds}}
+                      {"seconds", last_.seconds},
+                      {"tokens_per_second", last_.tokens_per_second()},
+                      {"mfu", last_.share_of(rate_)},
+                      {"resident_bytes", resident_memory()}}
                      .dump() +
                  "\n");
 }
@@ -301,7 +311,9 @@ TrainResult TrainingRun::result() {
   result.best_loss = probed_.best_loss;
   result.best_step = probed_.best_step;
   result.ended_early = state_.ended_early;
-  if (tokens_here_ > 0) result.tokens_per_second = static_cast<double>(tokens_here_) / seconds_here_;
+  result.tokens_per_second = here_.tokens_per_second();
+  result.product_rate = rate_;
+  result.mfu = here_.share_of(rate_);
   for (size_t i = 0; i < parameters_.size(); ++i)
     if (!optimizer_.master(i).is_same(parameters_[i]->value))
       result.masters.emplace_back(parameters_[i]->name, optimizer_.master(i));

@@ -20,6 +20,7 @@
 #include "train/line_file.h"
 #include "train/optimizer.h"
 #include "train/probe.h"
+#include "train/speed.h"
 #include "train/trainer.h"
 
 namespace decant {
@@ -37,6 +38,7 @@ class TrainingRun {
   double last_loss() const { return state_.last_loss; }
   const std::string& title() const { return title_; }
   const TrainConfig& config() const { return config_; }
+  const Speed& speed() const { return here_; }  // of this process's steps
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
   // Takes the next step's micro-batches (those without a weighted token left out) and clears the gradients.
@@ -61,7 +63,7 @@ class TrainingRun {
 
  private:
   void clear_step();
-  void count_step();
+  void count_step(const Decoder* model);
   void write_scalars(const std::vector<std::pair<std::string, double>>& scalars);
   void write_metrics(double loss, double norm, double rate, const std::string& refused);
   void refuse_step(const Decoder& model, double loss, double norm, const Guard::Finding& finding);
@@ -95,9 +97,9 @@ class TrainingRun {
   std::vector<std::pair<std::string, double>> parts_;
   Clock::time_point step_begin_;
 
-  // Of this process.
-  int64_t tokens_here_ = 0;
-  double seconds_here_ = 0;
+  // Of the last step and of all of this process.
+  Speed last_, here_;
+  double rate_ = 0;  // product_rate()
   Clock::time_point begin_ = Clock::now();
 };
 

@@ -28,6 +28,13 @@ void for_chunks(const at::Tensor& hidden, const at::Tensor& weights, const Visit
   }
 }
 
+// Rows of the head that train: d [n, V], h [n, D].
+void add_row_grad(const Parameter& head, const at::Tensor& d, const at::Tensor& h) {
+  if (!head.row_ids.defined()) return;
+  at::Tensor grad = head.row_grad;
+  add_weight_grad(grad, d.index_select(1, head.row_ids.to(d.device())), h);
+}
+
 at::Tensor capped(const at::Tensor& logits, double cap) {
   if (cap <= 0) return logits;
   return map_rows(logits / cap, [](at::Tensor& out, const at::Tensor& in) { at::tanh_out(out, in); }) * cap;
@@ -50,6 +57,7 @@ HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& 
     const auto d = logits.mul_(scale).to(hidden.scalar_type());
     loss.d_hidden.index_copy_(0, rows, linear_input_grad(d, head.value));
     if (head.trainable) add_weight_grad(head.grad, d, h);
+    add_row_grad(head, d, h);
   });
   return loss;
 }
@@ -131,6 +139,7 @@ void walk_cross_entropy(const at::Tensor& hidden, const Parameter& head, const a
     if (!d_hidden.defined()) return;
     d_hidden.index_copy_(0, rows, linear_input_grad(logits, head.value));
     if (head_grad != nullptr) add_weight_grad(*head_grad, logits, h);
+    add_row_grad(head, logits, h);
   });
 }
 
@@ -153,7 +162,8 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
                                               const at::Tensor& targets, const at::Tensor& weights,
                                               const std::vector<HeadSegment>& segments, bool gradients,
                                               double cap) {
-  TORCH_INTERNAL_ASSERT(!head.trainable, "a head that several segments share cannot learn");
+  TORCH_INTERNAL_ASSERT(!head.trainable && (!head.row_ids.defined() || segments.size() == 1),
+                        "a head that several segments share cannot learn");
   at::Tensor d_hidden;
   if (gradients) d_hidden = at::zeros(hidden.sizes(), hidden.options());
   std::vector<HeadLoss> losses(segments.size());
@@ -188,12 +198,15 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
 }
 
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights, double cap) {
+                                  const at::Tensor& weights, double cap, at::Tensor* most_likely) {
   const auto type = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   auto out = at::zeros({hidden.size(0)}, hidden.options().dtype(type));
+  if (most_likely != nullptr)
+    *most_likely = at::full({hidden.size(0)}, -1, hidden.options().dtype(at::kLong));
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
     auto logits = decant::linear(h, head, {});
     if (cap > 0) logits = capped(plain::wide(logits), cap);
+    if (most_likely != nullptr) most_likely->index_copy_(0, rows, logits.argmax(1));
     if (use_plain_kernels(hidden)) {
       out.index_copy_(0, rows, plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(type));
       return;

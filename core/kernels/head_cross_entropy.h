@@ -28,13 +28,14 @@ struct HeadLoss {
 // hidden [T, D]; head.value [V, D]; targets [T] int64 (ignored where weight is 0); weights [T] fp32. Rows
 // with weight 0 cost nothing; weights may be negative (answers to unlearn). With `gradients`, d_hidden is
 // filled and, if head.trainable, head.grad += d(sum
-// * scale)/d head.
+// * scale)/d head; the same for head.row_grad when the head has rows that train.
 HeadLoss head_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
                             const at::Tensor& weights, double scale, bool gradients, double cap = 0);
 
 // The same over a row of several segments (tenants), each with a scale and a sum of its own: the head is
 // multiplied once over all rows, and each segment's numbers are the bits that head_cross_entropy() gives it
-// alone. Segments follow each other in the row; rows outside of them count nowhere. The head is frozen.
+// alone. Segments follow each other in the row; rows outside of them count nowhere. The head is frozen, or
+// has rows that train and there is one segment.
 // d_hidden [T, D] when `gradients`; the returned d_hidden are rows of it.
 struct HeadSegment {
   int64_t begin = 0, end = 0;  // rows
@@ -52,9 +53,11 @@ using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logit
 HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
                    bool gradients, const ChunkLoss& chunk_loss, double cap = 0);
 
-// log p(target) [T] fp32, without gradients; 0 where weight is 0.
+// log p(target) [T] fp32, without gradients; 0 where weight is 0. `most_likely`, when given, becomes the
+// token with the largest logit of each of these rows [T] int64 (the first of equals), -1 where weight is 0.
 at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                  const at::Tensor& weights, double cap = 0);
+                                  const at::Tensor& weights, double cap = 0,
+                                  at::Tensor* most_likely = nullptr);
 
 // Plain logits [n, V] fp32 of the rows of hidden [n, D] (generation, tests).
 at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head, bool decode, double cap = 0);

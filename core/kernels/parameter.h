@@ -15,6 +15,9 @@ struct Parameter {
   at::Tensor value;
   at::Tensor grad;
   bool trainable = false;
+  // Rows of a frozen matrix that train (Decoder::token_rows): int64 [n] rising, and their gradient [n, D],
+  // which every backward adds to; undefined: none.
+  at::Tensor row_ids = {}, row_grad = {};
 
   bool defined() const { return value.defined(); }
 };

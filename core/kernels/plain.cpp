@@ -102,21 +102,34 @@ at::Tensor fused_weight(const Projection& projection, const at::Tensor& x) {
   return at::cat(parts, 0);
 }
 
+at::Tensor without_dropped(const at::Tensor& x, const at::Tensor& mask) {
+  return mask.defined() ? x.masked_fill(dropped_elements(mask, x.size(1)).to(x.device()), 0) : x;
+}
+
+double scale_with(const LowRankTerm& term, const at::Tensor& mask) {
+  return mask.defined() ? term.scale * term.dropout.scale() : term.scale;
+}
+
 }  // namespace
 
-at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved) {
-  if (saved != nullptr) *saved = {x, {}, {}};
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved,
+                   std::span<const TrainingRows> training) {
+  const auto masks = dropout_masks(projection, x.size(0), training);
+  if (saved != nullptr) *saved = {x, {}, {}, masks};
+  size_t at_term = 0;
   std::vector<at::Tensor> outputs;
   for (const auto& one : projection.linears) {
     auto y = plain::linear(x, weight_of(one, x), one.bias.value);
     for (const auto& term : one.terms) {
+      const at::Tensor mask = masks.empty() ? at::Tensor() : masks.at(at_term);
+      ++at_term;
       if (!term.takes_part(x.size(0))) {
         if (saved != nullptr) saved->s.emplace_back();
         continue;
       }
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, x.size(0)});
-      const auto s = plain::linear(x.slice(0, begin, end), term.lora_a.value, {});
-      const auto delta = plain::linear(s, term.lora_b.value, {}) * term.scale;
+      const auto s = plain::linear(without_dropped(x.slice(0, begin, end), mask), term.lora_a.value, {});
+      const auto delta = plain::linear(s, term.lora_b.value, {}) * scale_with(term, mask);
       auto inside = y.slice(0, begin, end) + delta;
       if (saved != nullptr) saved->s.push_back(s);
       if (term.magnitude.defined()) {
@@ -179,14 +192,18 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
       add_bias_grad(one.bias.grad, dy_out.narrow(1, column, width));
     column += width;
     for (auto& term : one.terms) {
+      const at::Tensor mask = saved.masks.empty() ? at::Tensor() : saved.masks.at(at_term);
       const auto& s = saved.s.at(at_term++);
       if (!term.takes_part(saved.x.size(0))) continue;
+      const double scale = scale_with(term, mask);
       const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, saved.x.size(0)});
       const auto rows = dyi.slice(0, begin, end);
-      const auto ds = linear_input_grad(rows, term.lora_b.value) * term.scale;
-      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, rows, s * term.scale);
-      if (term.lora_a.trainable) add_weight_grad(term.lora_a.grad, ds, saved.x.slice(0, begin, end));
-      if (need_dx) dx.slice(0, begin, end).add_(linear_input_grad(ds, term.lora_a.value));
+      const auto ds = linear_input_grad(rows, term.lora_b.value) * scale;
+      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, rows, s * scale);
+      if (term.lora_a.trainable)
+        add_weight_grad(term.lora_a.grad, ds, without_dropped(saved.x.slice(0, begin, end), mask));
+      if (need_dx)
+        dx.slice(0, begin, end).add_(without_dropped(linear_input_grad(ds, term.lora_a.value), mask));
     }
   }
   return need_dx ? dx.to(saved.x.scalar_type()) : dx;

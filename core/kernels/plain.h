@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 
 #include "core/kernels/adamw.h"
 #include "core/kernels/attention.h"
@@ -52,7 +53,8 @@ at::Tensor attention_cached(const at::Tensor& q, const at::Tensor& cache_k, cons
                             const at::Tensor& query_starts, const at::Tensor& key_lengths,
                             const at::Tensor& block_table, double scale, int64_t window);
 
-at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved);
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved,
+                   std::span<const TrainingRows> training = {});
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx);
 

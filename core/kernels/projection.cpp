@@ -79,10 +79,12 @@ struct TermGroup {
     int64_t column, outputs, rank_begin, rank;
   };
   std::vector<Member> members;
-  at::Tensor a;  // [sum of ranks, K]
+  at::Tensor mask;  // of its only member, which drops; undefined: nothing is dropped
+  at::Tensor a;     // [sum of ranks, K]
 };
 
-std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows) {
+std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows,
+                                   const std::vector<at::Tensor>& masks) {
   std::vector<TermGroup> groups;
   int64_t column = 0;
   size_t saved = 0;
@@ -97,10 +99,11 @@ std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows) {
       }
       TORCH_INTERNAL_ASSERT(0 <= begin && begin <= end && end <= rows, "segment ", begin, " to ", end, " of ",
                             rows, " rows");
+      const at::Tensor mask = masks.empty() ? at::Tensor() : masks.at(saved);
       auto found = std::find_if(groups.begin(), groups.end(), [&, b = begin, e = end](const TermGroup& g) {
-        return g.begin == b && g.end == e;
+        return g.begin == b && g.end == e && !g.mask.defined() && !mask.defined();
       });
-      if (found == groups.end()) found = groups.insert(groups.end(), TermGroup{begin, end, {}, {}});
+      if (found == groups.end()) found = groups.insert(groups.end(), TermGroup{begin, end, {}, mask, {}});
       const auto rank = one.terms[t].lora_a.value.size(0);
       const auto rank_begin =
           found->members.empty() ? 0 : found->members.back().rank_begin + found->members.back().rank;
@@ -159,6 +162,16 @@ void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b
   });
 }
 
+// The group's rows of x, what it drops at 0.
+at::Tensor input_of(const TermGroup& group, const at::Tensor& x) {
+  const auto rows = x.slice(0, group.begin, group.end);
+  return group.mask.defined() ? rows.masked_fill(dropped_elements(group.mask, x.size(1)), 0) : rows;
+}
+
+double scale_of(const TermGroup& group, const LowRankTerm& term) {
+  return group.mask.defined() ? term.scale * term.dropout.scale() : term.scale;
+}
+
 // y [rows, N] = z + b -> g z + b.
 void apply_magnitude(at::Tensor y, const Linear& linear, const LowRankTerm& term,
                      ProjectionSaved::Scaled* saved) {
@@ -215,23 +228,43 @@ void fix_gain(const Linear& linear, LowRankTerm& term) {
   term.gain = term.magnitude.value / dora_norm(linear, term);
 }
 
-at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel) {
-  if (use_plain_kernels(x)) return plain::project(x, projection, saved);
+std::vector<at::Tensor> dropout_masks(const Projection& projection, int64_t rows,
+                                      std::span<const TrainingRows> training) {
+  std::vector<at::Tensor> masks;
+  bool any = false;
+  if (training.empty()) return masks;
+  for (const auto& one : projection.linears)
+    for (const auto& term : one.terms) {
+      masks.emplace_back();
+      if (!term.dropout.on() || !term.takes_part(rows)) continue;
+      TORCH_INTERNAL_ASSERT(!term.magnitude.defined(), one.name, ": dropout beside a magnitude");
+      const auto [begin, end] = term.segment.value_or(std::pair<int64_t, int64_t>{0, rows});
+      masks.back() = dropout_mask(term.dropout, training, begin, end, one.inputs());
+      any = true;
+    }
+  if (!any) masks.clear();
+  return masks;
+}
+
+at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel,
+                   std::span<const TrainingRows> training) {
+  if (use_plain_kernels(x)) return plain::project(x, projection, saved, training);
   auto y = projection.quantized() ? decant::linear(x, stacked(projection), projection.bias, panel)
                                   : decant::linear(x, projection.weight, projection.bias, panel);
-  const auto groups = term_groups(projection, x.size(0));
+  const auto masks = dropout_masks(projection, x.size(0), training);
+  const auto groups = term_groups(projection, x.size(0), masks);
   if (saved != nullptr) {
     size_t terms = 0;
     for (const auto& one : projection.linears) terms += one.terms.size();
-    *saved = {x, std::vector<at::Tensor>(terms), {}};
+    *saved = {x, std::vector<at::Tensor>(terms), {}, masks};
   }
   for (const auto& group : groups) {
-    const auto s = decant::linear(x.slice(0, group.begin, group.end), group.a, {}, panel);
+    const auto s = decant::linear(input_of(group, x), group.a, {}, panel);
     for (const auto& m : group.members) {
       const auto& term = projection.linears[m.linear].terms[m.term];
       const auto own = s.narrow(1, m.rank_begin, m.rank);
       add_low_rank(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), own, term.lora_b.value,
-                   true, term.scale);
+                   true, scale_of(group, term));
       if (saved != nullptr) saved->s[m.saved] = own;
       if (!term.magnitude.defined()) continue;
       const Linear& linear = projection.linears[m.linear];
@@ -249,7 +282,7 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
 at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx, Panel panel) {
   if (use_plain_kernels(dy_out)) return plain::project_backward(dy_out, projection, saved, need_dx);
-  const auto groups = term_groups(projection, dy_out.size(0));
+  const auto groups = term_groups(projection, dy_out.size(0), saved.masks);
   const auto dy = scaled_gradient(dy_out, projection, saved, groups);
   at::Tensor dx;
   if (need_dx)
@@ -270,22 +303,30 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
     for (const auto& m : group.members) {
       auto& term = projection.linears[m.linear].terms[m.term];
       const auto dyi = rows.narrow(1, m.column, m.outputs);
-      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, dyi, saved.s.at(m.saved), term.scale);
+      const double scale = scale_of(group, term);
+      if (term.lora_b.trainable) add_weight_grad(term.lora_b.grad, dyi, saved.s.at(m.saved), scale);
       auto ds = linear_input_grad(dyi, term.lora_b.value, panel);  // dS = scale dy B
-      if (term.scale != 1) ds.mul_(term.scale);
+      if (scale != 1) ds.mul_(scale);
       parts.push_back(ds);
       a_learns = a_learns || term.lora_a.trainable;
     }
     const auto ds = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
     if (a_learns) {
       auto sums = at::zeros(group.a.sizes(), group.a.options().dtype(at::kFloat));
-      add_weight_grad(sums, ds, saved.x.slice(0, group.begin, group.end));
+      add_weight_grad(sums, ds, input_of(group, saved.x));
       for (const auto& m : group.members) {
         auto& lora_a = projection.linears[m.linear].terms[m.term].lora_a;
         if (lora_a.trainable) lora_a.grad.add_(sums.narrow(0, m.rank_begin, m.rank));
       }
     }
-    if (need_dx) add_low_rank(dx.slice(0, group.begin, group.end), ds, group.a, false, 1);
+    if (!need_dx) continue;
+    auto dx_rows = dx.slice(0, group.begin, group.end);
+    at::Tensor before;
+    if (group.mask.defined()) before = dx_rows.clone();
+    add_low_rank(dx_rows, ds, group.a, false, 1);
+    // What was dropped has no gradient.
+    if (before.defined())
+      dx_rows.copy_(at::where(dropped_elements(group.mask, dx_rows.size(1)), before, dx_rows));
   }
   return dx;
 }

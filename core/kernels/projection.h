@@ -14,6 +14,9 @@
 //   dm = sum over rows of dy z / n;  the rest as above with g dy in dy's place.
 // A term with a magnitude is the only one of its rows.
 //
+// With dropout (dropout.h) a term reads x with its mask's elements at 0, and its scale grows by 1 / (1 - p).
+// It then has a skinny product of its own; other terms share theirs as before.
+//
 // Legend: T tokens, K inputs, N outputs of one linear, R rank.
 #pragma once
 
@@ -21,10 +24,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/kernels/dropout.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/parameter.h"
 #include "core/kernels/quantized_weight.h"
@@ -38,6 +43,7 @@ struct LowRankTerm {
   std::optional<std::pair<int64_t, int64_t>> segment;  // rows [begin, end) of the batch; all rows when absent
   Parameter magnitude = {};                            // [N] fp32 (DoRA), or undefined
   at::Tensor gain = {};  // [N] fp32: m / n, worked out once by fix_gain(); undefined: at every forward
+  Dropout dropout = {};  // not beside a magnitude
 
   // Whether a product with `rows` rows reads the term: a free place (no factors) and an empty segment do not.
   bool takes_part(int64_t rows) const {
@@ -80,7 +86,8 @@ struct ProjectionSaved {
   struct Scaled {
     at::Tensor z, gain, norm;  // [rows, N]; [N], [N] fp32
   };
-  std::vector<Scaled> scaled;  // per term as s, where it has a magnitude; empty when none has
+  std::vector<Scaled> scaled;          // per term as s, where it has a magnitude; empty when none has
+  std::vector<at::Tensor> masks = {};  // per term as s: what dropout_mask() drew; empty when no term drops
 };
 
 // Row norms of W + scale B A, fp32 [N] (float64 where the weight is).
@@ -89,14 +96,18 @@ at::Tensor dora_norm(const Linear& linear, const LowRankTerm& term);
 void fix_gain(const Linear& linear, LowRankTerm& term);
 
 // x [T, K] -> [T, sum N]. Terms with R of all linears that cover all rows may share one skinny product.
-// `saved` may be null.
+// `saved` may be null. `training`: what the rows are of the optimizer step; empty: nothing is dropped.
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved,
-                   Panel panel = Panel::kTraining);
+                   Panel panel = Panel::kTraining, std::span<const TrainingRows> training = {});
 
 // dy [T, sum N]. Adds to the gradients of trainable weights, biases and terms. Returns dx [T, K] when
 // `need_dx`, else undefined.
 at::Tensor project_backward(const at::Tensor& dy, Projection& projection, const ProjectionSaved& saved,
                             bool need_dx, Panel panel = Panel::kTraining);
+
+// The terms' masks for `rows` rows, as ProjectionSaved::masks.
+std::vector<at::Tensor> dropout_masks(const Projection& projection, int64_t rows,
+                                      std::span<const TrainingRows> training);
 
 // Whether a weight, bias or term is trainable.
 bool trains(const Projection& projection);

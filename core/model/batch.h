@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "core/kernels/dropout.h"
+
 namespace decant {
 
 // What a preference loss needs to know of the whole optimizer step (train/preference.h).
@@ -19,15 +21,6 @@ struct PreferenceTerms {
   std::vector<double> reference;  // log-probabilities of this batch's documents [N]
 };
 
-// NEFTune (arXiv 2310.05914): uniform noise of alpha / sqrt(L D) on the embeddings of a document of L tokens.
-// A draw is a function of seed, optimizer step and the token's place in the step, not of the batch.
-struct EmbeddingNoise {
-  int64_t begin = 0, end = 0;  // rows of the batch, whole documents
-  double alpha = 0;
-  uint64_t seed = 0;
-  int64_t step = 0, first_token = 0;  // of the step: what row `begin` is
-};
-
 // Legend: T tokens, N documents.
 struct Batch {
   at::Tensor tokens;           // int64 [T]
@@ -38,7 +31,7 @@ struct Batch {
   at::Tensor document_role;  // uint8 [N] (shard.h's DocumentRole); undefined: all plain
   at::Tensor document_pair;  // int64 [N]: -1, or the same number for two neighbours, the chosen one first
   std::shared_ptr<const PreferenceTerms> preference;
-  std::vector<EmbeddingNoise> noise;  // while training only
+  std::vector<TrainingRows> training;  // empty in evaluation; what noise and dropout are drawn by
 
   int64_t size() const { return tokens.size(0); }
   double total_weight() const;

@@ -62,16 +62,19 @@ namespace {
 
 // The rest of a gemma2 block: what attention and feed-forward add is normed before it is added.
 at::Tensor sandwich_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
-                            const at::Tensor& o, Panel panel, LayerSaved* saved) {
+                            const at::Tensor& o, Panel panel, LayerSaved* saved,
+                            std::span<const TrainingRows> training) {
   const auto keep = [&](RmsNormSaved LayerSaved::*field) {
     return saved != nullptr ? &(saved->*field) : nullptr;
   };
   const auto x2 = x + family_norm(config, o, layer.post_attention_layernorm, keep(&LayerSaved::post_norm));
   const auto h2 =
       family_norm(config, x2, layer.pre_feedforward_layernorm, keep(&LayerSaved::pre_feed_forward_norm));
-  const auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  const auto gate_up =
+      project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel, training);
   if (saved != nullptr) saved->gate_up_out = gate_up;
-  const auto down = project(geglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel);
+  const auto down =
+      project(geglu(gate_up), layer.down, saved != nullptr ? &saved->down : nullptr, panel, training);
   return x2 + family_norm(config, down, layer.post_feedforward_layernorm,
                           keep(&LayerSaved::post_feed_forward_norm));
 }
@@ -79,14 +82,16 @@ at::Tensor sandwich_forward(const ModelConfig& config, const DecoderLayer& layer
 // From the normed input to what o_proj reads: [T, H K].
 at::Tensor attention_forward(const ModelConfig& config, const DecoderLayer& layer, at::Tensor h,
                              const at::Tensor& positions, const RopeTable& rope, Panel panel,
-                             const Attend& attend, LayerSaved* saved) {
+                             const Attend& attend, LayerSaved* saved,
+                             std::span<const TrainingRows> training) {
   if (layer.latent) {
     const auto heads = latent_heads(config, *layer.latent, h, positions, rope, panel,
-                                    saved != nullptr ? &saved->latent : nullptr);
+                                    saved != nullptr ? &saved->latent : nullptr, training);
     return attend(heads.q, heads.k, heads.v).narrow(2, 0, config.latent->v_head_dim).reshape({h.size(0), -1});
   }
   const double eps = config.rms_norm_eps;
-  auto heads = split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel));
+  auto heads =
+      split_heads(config, project(h, layer.qkv, saved != nullptr ? &saved->qkv : nullptr, panel, training));
   if (config.family != Family::kGemma2) forget_input(h, saved != nullptr ? &saved->qkv : nullptr);
   if (config.qk_norm) {
     heads.q =
@@ -162,15 +167,16 @@ at::Tensor feed_forward_backward(const ModelConfig& config, DecoderLayer& layer,
 
 at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
                          const at::Tensor& positions, const RopeTable& rope, Panel panel,
-                         const Attend& attend, LayerSaved* saved) {
+                         const Attend& attend, LayerSaved* saved, std::span<const TrainingRows> training) {
   const double eps = config.rms_norm_eps;
   if (saved != nullptr) saved->input = x;
   auto h = family_norm(config, x, layer.input_layernorm, saved != nullptr ? &saved->input_norm : nullptr);
-  auto mixed = attention_forward(config, layer, std::move(h), positions, rope, panel, attend, saved);
-  auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel);
+  auto mixed =
+      attention_forward(config, layer, std::move(h), positions, rope, panel, attend, saved, training);
+  auto o = project(mixed, layer.o, saved != nullptr ? &saved->o : nullptr, panel, training);
   mixed.reset();
 
-  if (config.family == Family::kGemma2) return sandwich_forward(config, layer, x, o, panel, saved);
+  if (config.family == Family::kGemma2) return sandwich_forward(config, layer, x, o, panel, saved, training);
   at::Tensor x2;
   auto h2 = add_rms_norm(x, o, layer.post_attention_layernorm.value, eps, &x2,
                          saved != nullptr ? &saved->post_norm : nullptr);
@@ -178,12 +184,12 @@ at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, c
   if (layer.experts)
     return x2 + mixture_forward(*config.experts, *layer.experts, h2, panel,
                                 saved != nullptr ? &saved->mixture : nullptr);
-  auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel);
+  auto gate_up = project(h2, layer.gate_up, saved != nullptr ? &saved->gate_up : nullptr, panel, training);
   forget_input(h2, saved != nullptr ? &saved->gate_up : nullptr);
   auto act = swiglu(gate_up);
   if (saved != nullptr) saved->gate_up_out = gate_up;
   gate_up.reset();
-  auto down = project(act, layer.down, saved != nullptr ? &saved->down : nullptr, panel);
+  auto down = project(act, layer.down, saved != nullptr ? &saved->down : nullptr, panel, training);
   forget_input(act, saved != nullptr ? &saved->down : nullptr);
   return down.add_(x2);
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "core/model/decoder.h"
 
@@ -18,10 +19,11 @@ namespace decant {
 // key_width().)
 using Attend = std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v)>;
 
-// x [T, D] -> y [T, D]. `saved` may be null; its `attention` is left to `attend`.
+// x [T, D] -> y [T, D]. `saved` may be null; its `attention` is left to `attend`. `training` as project().
 at::Tensor block_forward(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x,
                          const at::Tensor& positions, const RopeTable& rope, Panel panel,
-                         const Attend& attend, LayerSaved* saved);
+                         const Attend& attend, LayerSaved* saved,
+                         std::span<const TrainingRows> training = {});
 
 // attention(), backward and cached, with the config's scale and cap.
 at::Tensor attend_rows(const ModelConfig& config, const at::Tensor& q, const at::Tensor& k,

@@ -60,9 +60,25 @@ void train(Projection& projection) {
   }
 }
 
+// Of the matrix's rows that train.
+void add_row_embedding_grad(Parameter& embedding, const at::Tensor& tokens, const at::Tensor& dx) {
+  const auto ids = embedding.row_ids.contiguous(), all = tokens.to(at::kCPU).contiguous();
+  const auto *first = ids.const_data_ptr<int64_t>(), *last = first + ids.numel();
+  std::vector<int64_t> rows, places;
+  for (int64_t t = 0; t < all.numel(); ++t) {
+    const auto* found = std::lower_bound(first, last, all.const_data_ptr<int64_t>()[t]);
+    if (found == last || *found != all.const_data_ptr<int64_t>()[t]) continue;
+    rows.push_back(t);
+    places.push_back(found - first);
+  }
+  if (rows.empty()) return;
+  add_embedding_gradient(embedding.row_grad, at::tensor(places, at::kLong),
+                         dx.index_select(0, at::tensor(rows, at::kLong).to(dx.device())));
+}
+
 // The lowest layer that needs a gradient; -1 when the embedding does, the number of layers when none does.
 int64_t lowest_trained(const Decoder& model) {
-  if (model.embed_tokens.trainable) return -1;
+  if (model.embed_tokens.trainable || (model.token_rows && model.token_rows->embedding.trainable)) return -1;
   const auto found = std::find_if(model.layers.begin(), model.layers.end(),
                                   [](const DecoderLayer& layer) { return trains(layer); });
   return found - model.layers.begin();
@@ -94,7 +110,8 @@ at::Tensor run_layer(const Decoder& model, size_t i, const at::Tensor& x, const 
     return attend_rows(config, q, k, v, batch.document_starts, config.sliding_window.at(i),
                        saved != nullptr ? &saved->attention : nullptr);
   };
-  return block_forward(config, model.layers[i], x, batch.positions, rope, Panel::kTraining, attend, saved);
+  return block_forward(config, model.layers[i], x, batch.positions, rope, Panel::kTraining, attend, saved,
+                       batch.training);
 }
 
 }  // namespace
@@ -132,6 +149,8 @@ std::vector<Parameter*> Decoder::adapter_parameters() {
       all.push_back(&term.lora_b);
       if (term.magnitude.defined()) all.push_back(&term.magnitude);
     }
+  if (token_rows) all.push_back(&token_rows->embedding);
+  if (token_rows && token_rows->head.defined()) all.push_back(&token_rows->head);
   return all;
 }
 
@@ -202,6 +221,77 @@ void clear_gradients(const std::vector<Parameter*>& parameters) {
     if (parameter->grad.defined()) parameter->grad.zero_();
 }
 
+namespace {
+
+// Into the matrices: what is shown.
+void put_token_rows(const Decoder& model) {
+  if (!model.token_rows) return;
+  const TokenRows& rows = *model.token_rows;
+  const auto ids = rows.ids.to(rows.embedding.value.device());
+  auto embedding = model.embed_tokens.value;
+  embedding.index_copy_(0, ids, rows.shown ? rows.embedding.value : rows.base_embedding);
+  if (!rows.head.defined()) return;
+  auto head = model.lm_head.value;
+  head.index_copy_(0, ids, rows.shown ? rows.head.value : rows.base_head);
+}
+
+void forget_token_rows(Decoder& model) {
+  model.token_rows.reset();
+  for (Parameter* matrix : {&model.embed_tokens, &model.lm_head}) {
+    matrix->row_ids.reset();
+    matrix->row_grad.reset();
+  }
+}
+
+}  // namespace
+
+void set_token_rows(Decoder& model, const std::vector<int64_t>& ids, const at::Tensor& embedding,
+                    const at::Tensor& head, bool trainable) {
+  check(!model.token_rows, "token rows: the model has an adapter with rows for tokens already");
+  const auto count = static_cast<int64_t>(ids.size()), width = model.config.hidden_size;
+  TORCH_INTERNAL_ASSERT(count > 0 &&
+                        std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) == ids.end());
+  check(ids.front() >= 0 && ids.back() < model.config.vocab_size, "token rows: the id ",
+        ids.front() < 0 ? ids.front() : ids.back(), " is outside the model's vocabulary of ",
+        model.config.vocab_size, "; the adapter was trained on a model with more tokens");
+  check(!head.defined() || model.lm_head.defined(),
+        "token rows: the adapter has rows for a head of its own, "
+        "but the model's head is its embedding; it was trained on another base model");
+  TokenRows rows;
+  rows.ids = at::tensor(ids, at::kLong);
+  const auto set = [&](Parameter& matrix, Parameter& row, at::Tensor& base, const at::Tensor& values) {
+    check(values.dim() == 2 && values.size(0) == count && values.size(1) == width, "token rows: expected [",
+          count, ", ", width, "] for ", matrix.name, ", found ", values.sizes(),
+          "; the adapter was trained on another base model");
+    const std::string module = matrix.name.substr(0, matrix.name.rfind('.'));
+    base = matrix.value.index_select(0, rows.ids.to(matrix.value.device()));
+    row.name = module + ".token_adapter.trainable_tokens_delta";
+    row.value = values.to(matrix.value.options(), false, /*copy=*/true).contiguous();
+    row.trainable = trainable;
+    if (!trainable) return;
+    row.grad = at::zeros(row.value.sizes(), gradient_options(row.value));
+    matrix.row_ids = rows.ids;
+    matrix.row_grad = row.grad;
+  };
+  set(model.embed_tokens, rows.embedding, rows.base_embedding, embedding);
+  if (head.defined()) set(model.lm_head, rows.head, rows.base_head, head);
+  model.token_rows = std::move(rows);
+  put_token_rows(model);
+}
+
+void remove_token_rows(Decoder& model) {
+  if (!model.token_rows) return;
+  model.token_rows->shown = false;
+  put_token_rows(model);
+  forget_token_rows(model);
+}
+
+void keep_token_rows(Decoder& model) {
+  if (!model.token_rows) return;
+  put_token_rows(model);
+  forget_token_rows(model);
+}
+
 int64_t check_batch(const Decoder& model, const Batch& batch) {
   const auto total = batch.size();
   check(total > 0, "forward: the row has no tokens");
@@ -248,6 +338,7 @@ int64_t long_rope_offset(const Decoder& model, int64_t length) {
 }
 
 at::Tensor embed(const Decoder& model, const at::Tensor& tokens) {
+  put_token_rows(model);
   const auto rows = model.embed_tokens.value.index_select(0, tokens);
   return model.config.family == Family::kGemma2 ? rows * embedding_scale(model) : rows;
 }
@@ -256,22 +347,25 @@ namespace {
 
 // x [T, D] with the batch's noise added, in fp32.
 void add_noise(at::Tensor& x, const Batch& batch) {
-  if (batch.noise.empty()) return;
+  if (std::none_of(batch.training.begin(), batch.training.end(),
+                   [](const TrainingRows& rows) { return rows.noise_alpha > 0; }))
+    return;
   auto wide = x.to(at::kFloat).contiguous();
   auto* values = wide.mutable_data_ptr<float>();
   const auto width = x.size(1);
   const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
   const auto documents = batch.document_starts.numel() - 1;
-  for (const EmbeddingNoise& noise : batch.noise)
+  for (const TrainingRows& noise : batch.training)
     for (int64_t d = 0; d < documents; ++d) {
-      if (starts[d] < noise.begin || starts[d] >= noise.end) continue;
-      const double size = noise.alpha / std::sqrt(static_cast<double>((starts[d + 1] - starts[d]) * width));
+      if (noise.noise_alpha == 0 || starts[d] < noise.begin || starts[d] >= noise.end) continue;
+      const double size =
+          noise.noise_alpha / std::sqrt(static_cast<double>((starts[d + 1] - starts[d]) * width));
       const auto stream = purpose_stream(Purpose::kDropout, static_cast<uint64_t>(noise.step));
       at::parallel_for(starts[d], starts[d + 1], 8, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t)
           for (int64_t i = 0; i < width; i += 4) {
             // Four elements a draw; 2^20 draws are kept for a token.
-            const auto draw = philox(noise.seed, stream,
+            const auto draw = philox(noise.noise_seed, stream,
                                      (static_cast<uint64_t>(noise.first_token + t - noise.begin) << 20) |
                                          static_cast<uint64_t>(i / 4));
             for (int64_t j = 0; j < 4 && i + j < width; ++j)
@@ -329,7 +423,8 @@ void backward(Decoder& model, const Batch& given, const Saved& saved, const at::
   }
   if (lowest >= 0) return;
   if (model.config.family == Family::kGemma2) dx = dx * embedding_scale(model);
-  add_embedding_gradient(model.embed_tokens.grad, batch.tokens, dx);
+  if (model.embed_tokens.trainable) add_embedding_gradient(model.embed_tokens.grad, batch.tokens, dx);
+  if (model.embed_tokens.row_ids.defined()) add_row_embedding_grad(model.embed_tokens, batch.tokens, dx);
 }
 
 }  // namespace decant

@@ -35,12 +35,23 @@ struct DecoderLayer {
   Parameter pre_feedforward_layernorm, post_feedforward_layernorm;  // [D], gemma2 only
 };
 
+// Rows of the embedding, and of a head of its own, that an adapter has its own values of (peft's
+// trainable_token_indices). embed() puts them into the matrices, or the base's rows when they are not
+// `shown`, before anything reads them; so forward, loss and generation need not know.
+struct TokenRows {
+  at::Tensor ids;             // int64 [n], rising
+  Parameter embedding, head;  // [n, D]; head undefined: tied, or as it was
+  at::Tensor base_embedding, base_head;
+  bool shown = true;
+};
+
 struct Decoder {
   ModelConfig config;
   Parameter embed_tokens;  // [V, D] "model.embed_tokens.weight"
   std::vector<DecoderLayer> layers;
   Parameter norm;     // [D] "model.norm.weight"
   Parameter lm_head;  // [V, D]; undefined when tied
+  std::optional<TokenRows> token_rows;
 
   // A cache, filled by rope_for(): as many positions as were asked for so far. One thread at a time uses a
   // decoder.
@@ -56,7 +67,8 @@ struct Decoder {
   std::vector<const Parameter*> parameters() const;
   // Every linear of all layers, in order.
   std::vector<Linear*> linears();
-  // Adapter terms' parameters, lora_A, lora_B and the magnitude where there is one, in order of linears.
+  // Adapter terms' parameters, lora_A, lora_B and the magnitude where there is one, in order of linears; then
+  // the token rows.
   std::vector<Parameter*> adapter_parameters();
 };
 
@@ -75,6 +87,14 @@ void freeze_matching(Decoder& model, const std::vector<std::string>& patterns, c
 // What is marked, of parameters().
 std::vector<Parameter*> trainable_parameters(Decoder& model);
 void clear_gradients(const std::vector<Parameter*>& parameters);
+
+// Gives the model rows for these ids (rising) with these values: embedding [n, D], head [n, D] or undefined.
+// Error for an id outside the vocabulary, a head for a tied model, another width, and when there are rows.
+void set_token_rows(Decoder& model, const std::vector<int64_t>& ids, const at::Tensor& embedding,
+                    const at::Tensor& head, bool trainable);
+// Takes them off, and the base's rows are back; or leaves their values in the matrices for good (a merge).
+void remove_token_rows(Decoder& model);
+void keep_token_rows(Decoder& model);
 
 // Error for an empty row or an id outside the vocabulary. Returns the number of positions that the row has.
 int64_t check_batch(const Decoder& model, const Batch& batch);
@@ -108,7 +128,7 @@ struct Saved {
 };
 
 // The rows of the embedding, as the first block reads them [T, D] (gemma2: times sqrt(D), rounded to the
-// dtype).
+// dtype). Puts the token rows in place.
 at::Tensor embed(const Decoder& model, const at::Tensor& tokens);
 
 // Returns the hidden states after the final norm [T, D]. `saved` null: inference, nothing kept.

@@ -54,23 +54,24 @@ bool trains(const LatentAttention& attention) {
 
 LatentHeads latent_heads(const ModelConfig& config, const LatentAttention& attention, const at::Tensor& x,
                          const at::Tensor& positions, const RopeTable& rope, Panel panel,
-                         LatentAttentionSaved* saved) {
+                         LatentAttentionSaved* saved, std::span<const TrainingRows> training) {
   const auto& latent = *config.latent;
   const auto tokens = x.size(0), heads = config.num_attention_heads, width = config.key_width(),
              nope = latent.qk_nope_head_dim, turning = latent.qk_rope_head_dim;
-  const auto inputs = project(x, attention.inputs, saved != nullptr ? &saved->inputs : nullptr, panel);
+  const auto inputs =
+      project(x, attention.inputs, saved != nullptr ? &saved->inputs : nullptr, panel, training);
   const auto for_q = attention.inputs.linears[0].weight.value.size(0);
 
   auto q = inputs.narrow(1, 0, for_q);
   if (attention.q_a_layernorm.defined()) {
     const auto h = rms_norm(q.contiguous(), attention.q_a_layernorm.value, kInnerEps,
                             saved != nullptr ? &saved->q_a_norm : nullptr);
-    q = project(h, attention.q_b, saved != nullptr ? &saved->q_b : nullptr, panel);
+    q = project(h, attention.q_b, saved != nullptr ? &saved->q_b : nullptr, panel, training);
   }
   const auto compressed = inputs.narrow(1, for_q, latent.kv_lora_rank).contiguous();
   const auto c = rms_norm(compressed, attention.kv_a_layernorm.value, kInnerEps,
                           saved != nullptr ? &saved->kv_a_norm : nullptr);
-  const auto kv = project(c, attention.kv_b, saved != nullptr ? &saved->kv_b : nullptr, panel)
+  const auto kv = project(c, attention.kv_b, saved != nullptr ? &saved->kv_b : nullptr, panel, training)
                       .view({tokens, heads, nope + latent.v_head_dim});
 
   LatentHeads out;

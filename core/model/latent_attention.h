@@ -40,7 +40,7 @@ struct LatentHeads {
 // x [T, D]; `saved` may be null.
 LatentHeads latent_heads(const ModelConfig& config, const LatentAttention& attention, const at::Tensor& x,
                          const at::Tensor& positions, const RopeTable& rope, Panel panel,
-                         LatentAttentionSaved* saved);
+                         LatentAttentionSaved* saved, std::span<const TrainingRows> training = {});
 
 // d.q, d.k and d.v [T, H, W] (overwritten). Adds to the gradients of what trains; returns dx [T, D] when
 // `need_dx`, else undefined.

@@ -57,42 +57,47 @@ std::vector<std::vector<float>> score(const Decoder& model,
   return scores;
 }
 
-WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch) {
-  const c10::NoGradGuard no_grad;
-  const auto next = next_token_targets(batch);
-  const auto values = log_probabilities(model, batch, next).to(at::kCPU).contiguous();
-  const auto weights = next.weights.to(at::kCPU).contiguous();
-  const auto* value = values.const_data_ptr<float>();
-  const auto* weight = weights.const_data_ptr<float>();
-  WeightedLoss loss;
-  for (int64_t t = 0; t < values.numel(); ++t) {
-    if (weight[t] == 0) continue;
-    loss.sum -= static_cast<double>(weight[t]) * value[t];
-    loss.weight += weight[t];
-  }
-  return loss;
+void TokenFigures::add(const TokenFigures& other) {
+  loss.sum += other.loss.sum;
+  loss.weight += other.loss.weight;
+  right += other.right;
+  tokens += other.tokens;
 }
 
-TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch) {
+std::vector<TokenFigures> evaluate_documents(const Decoder& model, const Batch& batch) {
   const c10::NoGradGuard no_grad;
   const auto next = next_token_targets(batch);
   const auto hidden = forward(model, batch);
-  const auto rows = at::nonzero(next.weights > 0).flatten().to(hidden.device());
-  TokenFigures figures;
-  figures.tokens = rows.numel();
-  for (int64_t begin = 0; begin < rows.numel(); begin += kHeadChunk) {
-    const auto chunk = rows.slice(0, begin, std::min(begin + kHeadChunk, rows.numel()));
-    const auto logits =
-        head_logits(hidden.index_select(0, chunk), model.head().value, false, model.config.logit_cap);
-    const auto target = next.targets.to(hidden.device()).index_select(0, chunk);
-    const auto of_target = logits.gather(1, target.unsqueeze(1)).squeeze(1);
-    const auto weight = next.weights.to(hidden.device()).index_select(0, chunk).to(at::kDouble);
-    figures.loss.sum +=
-        ((at::logsumexp(logits, {1}) - of_target).to(at::kDouble) * weight).sum().item<double>();
-    figures.loss.weight += weight.sum().item<double>();
-    figures.right += (logits.argmax(1) == target).sum().item<int64_t>();
-  }
+  at::Tensor best;
+  const auto values = head_log_probabilities(hidden, model.head().value, next.targets, next.weights,
+                                             model.config.logit_cap, &best)
+                          .to(at::kCPU)
+                          .contiguous();
+  const auto weights = next.weights.to(at::kCPU).contiguous(), right = (best.cpu() == next.targets.cpu());
+  const auto* value = values.const_data_ptr<float>();
+  const auto* weight = weights.const_data_ptr<float>();
+  const auto* is_right = right.const_data_ptr<bool>();
+  const auto* starts = batch.document_starts.const_data_ptr<int32_t>();
+  std::vector<TokenFigures> figures(static_cast<size_t>(batch.document_starts.numel() - 1));
+  for (size_t d = 0; d < figures.size(); ++d)
+    for (int64_t t = starts[d]; t < starts[d + 1]; ++t) {
+      if (weight[t] == 0) continue;
+      figures[d].loss.sum -= static_cast<double>(weight[t]) * value[t];
+      figures[d].loss.weight += weight[t];
+      figures[d].right += is_right[t] ? 1 : 0;
+      ++figures[d].tokens;
+    }
   return figures;
+}
+
+TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch) {
+  TokenFigures all;
+  for (const TokenFigures& one : evaluate_documents(model, batch)) all.add(one);
+  return all;
+}
+
+WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch) {
+  return evaluate_tokens(model, batch).loss;
 }
 
 }  // namespace decant

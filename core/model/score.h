@@ -17,15 +17,17 @@ std::vector<std::vector<float>> score(const Decoder& model,
 struct WeightedLoss {
   double sum = 0, weight = 0;  // nats
 };
-// Sum of -weight * log p over the batch.
-WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch);
-
-// The same, and how often the most likely token is the right one, of the tokens with a weight. Logits of at
-// most kHeadChunk rows exist at one time.
+// Sum of -weight * log p, and how often the most likely token is the right one, of the tokens with a weight.
 struct TokenFigures {
   WeightedLoss loss;
   int64_t right = 0, tokens = 0;
+
+  void add(const TokenFigures& other);
 };
+// Of each document of the batch, in one walk through the head; logits of at most kHeadChunk rows exist at one
+// time. The sums of the whole batch are those of its documents in order.
+std::vector<TokenFigures> evaluate_documents(const Decoder& model, const Batch& batch);
 TokenFigures evaluate_tokens(const Decoder& model, const Batch& batch);
+WeightedLoss evaluate_loss(const Decoder& model, const Batch& batch);
 
 }  // namespace decant

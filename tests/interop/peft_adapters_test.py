@@ -26,8 +26,9 @@ def logits(model):
         return model(input_ids=IDS).logits[0].float()
 
 
-def base(folder):
-    return transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32, attn_implementation="eager").eval()
+def base(folder, name=""):
+    which = "model_untied" if name.endswith("untied") else "model"
+    return transformers.AutoModelForCausalLM.from_pretrained(folder / which, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def main():
@@ -39,10 +40,10 @@ def main():
     transformers.logging.disable_progress_bar()
     subprocess.run([program, "make", folder], check=True)
     ours = sorted(p for p in folder.iterdir() if (p / "adapter_config.json").exists())
-    assert len(ours) == 7, ours
-    plain = logits(base(folder))
+    assert len(ours) == 9, ours
     for adapter in ours:
-        model = peft.PeftModel.from_pretrained(base(folder), adapter).eval()
+        plain = logits(base(folder, adapter.name))
+        model = peft.PeftModel.from_pretrained(base(folder, adapter.name), adapter).eval()
         tensors = safetensors.torch.load_file(adapter / "adapter_model.safetensors")
         state = peft.get_peft_model_state_dict(model)
         assert set(state) == set(tensors), (adapter.name, set(state) ^ set(tensors))
@@ -60,12 +61,15 @@ def main():
         "patterns": dict(r=4, lora_alpha=8, target_modules=linears, rank_pattern={"q_proj": 2}, alpha_pattern={r"layers\.0\..*up_proj": 5}),
         "regex": dict(r=6, lora_alpha=8, target_modules=r".*\.mlp\..*_proj", use_rslora=True),
         "layer": dict(r=4, lora_alpha=8, target_modules=linears, layers_to_transform=[0], init_lora_weights="orthogonal"),
+        "tokens": dict(r=4, lora_alpha=8, target_modules=linears, lora_dropout=0.1, trainable_token_indices=[33, 5]),
+        "tokens_untied": dict(r=4, lora_alpha=8, target_modules=linears, trainable_token_indices=[44, 5]),
+        "tokens_and_head_untied": dict(r=4, lora_alpha=8, target_modules=linears, trainable_token_indices={"embed_tokens": [44, 5], "lm_head": [44, 5]}),
     }
     for name, options in configs.items():
         torch.manual_seed(7)
-        model = peft.get_peft_model(base(folder), peft.LoraConfig(task_type="CAUSAL_LM", **options))
+        model = peft.get_peft_model(base(folder, name), peft.LoraConfig(task_type="CAUSAL_LM", **options))
         for key, parameter in model.named_parameters():
-            if "lora_B" in key or "lora_magnitude" in key:
+            if "lora_B" in key or "lora_magnitude" in key or "trainable_tokens_delta" in key:
                 parameter.data.add_(torch.randn_like(parameter) * 0.05)
         model.eval()
         where = folder / "from_peft" / name

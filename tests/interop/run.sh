@@ -2,7 +2,8 @@
 # Runs one interop step with the peers that are on this machine; exit 77: not there.
 #   run.sh make FOLDER PROGRAM DEPS | transformers FOLDER DEPS | llama_cpp FOLDER DEPS | chat_templates DECANT DEPS SHARED |
 #          croissant SCRATCH DEPS PROGRAM RECIPES | parquet SCRATCH DEPS PROGRAM | peft_adapters SCRATCH DEPS PROGRAM |
-#          bitsandbytes PROGRAM DEPS DECANT SCRATCH | adamw8bit PROGRAM DEPS SCRATCH
+#          bitsandbytes PROGRAM DEPS DECANT SCRATCH | adamw8bit PROGRAM DEPS SCRATCH |
+#          turn_weights, new_tokens SCRATCH DEPS PROGRAM RECIPES
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 step=$1 releases=$2
@@ -57,6 +58,13 @@ case $step in
     [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
     rm -rf "$releases"
     exec "$python" "$here/croissant_test.py" "$4" "$5" "$releases"
+    ;;
+  turn_weights | new_tokens)
+    python=${DECANT_PEERS:-$3/peers}
+    [ -d "$python" ] && python=$python/bin/python
+    [ -x "$python" ] || { echo "skipped: no Python peers (set DECANT_PEERS)"; exit 77; }
+    rm -rf "$releases"
+    exec "$python" "$here/${step}_test.py" "$4" "$5" "$releases"
     ;;
   parquet)
     python=${DECANT_PEERS:-$3/peers}

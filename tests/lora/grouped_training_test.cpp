@@ -36,6 +36,7 @@ std::vector<Tenant> tenants() {
     t.lora.rank = 2 + static_cast<int64_t>(3 * i);
     t.lora.seed = static_cast<int64_t>(i);
     t.lora.rslora = i % 2 == 0;
+    if (i == 1 || i == 4) t.lora.dropout = 0.1 * static_cast<double>(i);
     if (i == 2) t.lora.targets = {"q_proj", "layers.1.mlp.down_proj"};
     t.train = test::tiny_config();
     t.train.steps = 6 + static_cast<int64_t>(5 * i % 9);

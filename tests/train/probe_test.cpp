@@ -34,10 +34,12 @@ Trained run(const TrainConfig& config, const fs::path& folder, const std::map<in
     now = step + 1;
     return inner(step);
   };
-  trained.result = train(model, model.parameters(), batches, next_token_loss, config, folder, [&] {
-    ++trained.measured;
-    return Json{{"held_out_loss", losses.at(now)}, {"sources", {{"chat", 1.5}}}};
-  });
+  trained.result =
+      train(model, model.parameters(), batches, next_token_loss, config, folder, [&](int64_t step) {
+        EXPECT_EQ(step, now);
+        ++trained.measured;
+        return Json{{"held_out_loss", losses.at(now)}, {"sources", {{"chat", 1.5}}}};
+      });
   for (const Parameter* p : model.parameters()) trained.weights.push_back(p->value.clone());
   return trained;
 }

@@ -216,7 +216,7 @@ TEST(Trainer, NoiseIsUniformAndAsLargeAsItsPaperSays) {
     return saved.layers[0].input;
   };
   const at::Tensor clean = first_layer();
-  batch.noise = {{0, 64, 5.0, 1, 0, 0}};
+  batch.training = {{0, 64, 0, 0, 5.0, 1}};
   const at::Tensor noise = first_layer() - clean;
   for (const auto& [begin, length] : {std::pair<int64_t, int64_t>{0, 50}, {50, 14}}) {
     const double size = 5 / std::sqrt(static_cast<double>(length * 32));
