@@ -13,6 +13,7 @@
 #include "lora/tenant_slots.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/open_model.h"
+#include "recipes/possible_adapters.h"
 #include "recipes/training.h"
 #include "train/grouped.h"
 
@@ -24,19 +25,6 @@ namespace {
 
 constexpr int64_t kAllTokens = INT64_MAX;
 
-// The adapter that the job goes on from; empty: none.
-fs::path start_of(const AdapterJob& job, const Chain& chain) {
-  std::string path = job.settings.lora.start;
-  if (path.empty()) return {};
-  constexpr std::string_view kTenant = "{tenant}";
-  for (size_t at = 0; (at = path.find(kTenant, at)) != std::string::npos; at += job.tenant.size())
-    path.replace(at, kTenant.size(), job.tenant);
-  const fs::path folder = chain.loaded.resolve(path);
-  check(fs::exists(folder / "adapter_config.json"), chain.loaded.place("lora.start"),
-        ": there is no adapter in ", folder.string());
-  return folder;
-}
-
 StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& base_digest) {
   StepKey key{job.step(),
               1,
@@ -44,7 +32,8 @@ StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& bas
                   quantization_key(*chain.recipe.lora) + chain.precision(),
               {}};
   key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
-  if (const fs::path start = start_of(job, chain); !start.empty()) key.inputs["start"] = digest_path(start);
+  if (const fs::path start = start_adapter(chain.loaded, job); !start.empty())
+    key.inputs["start"] = digest_path(start);
   if (!job.candidate.empty() || job.settings.train.probe.every > 0)
     key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
   return key;
@@ -104,7 +93,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
     };
     m.attach = [&model, &job, &chain, &base_sha256, slot_of](int64_t slot) {
       *slot_of = slot;
-      const fs::path from = start_of(job, chain);
+      const fs::path from = start_adapter(chain.loaded, job);
       std::optional<Adapter> start;
       if (!from.empty()) {
         start = read_adapter(from);
@@ -136,11 +125,6 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& jobs) {
       &model, [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
       [&](int64_t slot) { clear_slot(model, slot); }};
   const TrainConfig& first = open.front().settings.train;
-  for (const AdapterJob& job : open)
-    check(job.settings.train.objective == first.objective &&
-              config_key(job.settings.train.preference) == config_key(first.preference),
-          job.step(), ": 'train.objective' and 'train.preference' differ from those of ", open.front().step(),
-          ": adapters that train together have one objective");
   const GroupObjective objective = first.objective == ObjectiveKind::kSft
                                        ? GroupObjective(next_token_losses)
                                        : each_segment(make_objective(first));
