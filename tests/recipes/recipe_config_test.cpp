@@ -124,7 +124,7 @@ TEST(Recipes, ChecksWalkEveryAdapterThatARecipeCanHave) {
   const std::vector<std::string> pairs = {"corpus.preference=pairs"};
   EXPECT_ERROR(
       parse(every + "  train: {objective: dpo}\n  overrides: {x: {train: {objective: orpo}}}\n", pairs),
-      "'lora.train.objective' differs from r.yaml:10:35: 'lora.overrides.x.train.objective'");
+      "'lora.train.objective' differs from r.yaml:10:27: 'lora.overrides.x.train.objective'");
   EXPECT_ERROR(
       parse(every + "  train: {objective: dpo}\n  overrides: {x: {train: {preference: {beta: 0.7}}}}\n",
             pairs),
