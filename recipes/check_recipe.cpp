@@ -12,6 +12,7 @@
 #include "export/gguf_writer.h"
 #include "recipes/chain.h"
 #include "recipes/open_model.h"
+#include "recipes/possible_adapters.h"
 #include "recipes/random_model.h"
 
 namespace decant {
@@ -27,7 +28,7 @@ void check_layers(const LoadedRecipe& loaded, const ModelConfig& config) {
           ": the teacher has no layer ", layer, "; its layers are 0 to ", config.num_hidden_layers - 1);
 }
 
-void check_targets(const LoadedRecipe& loaded, const ModelConfig& config) {
+void check_adapters(const LoadedRecipe& loaded, const ModelConfig& config) {
   if (!loaded.recipe.lora) return;
   std::vector<std::string> known;
   std::string list;
@@ -37,14 +38,23 @@ void check_targets(const LoadedRecipe& loaded, const ModelConfig& config) {
     known.push_back(last);
     list += (list.empty() ? "" : ", ") + last;
   }
-  for (const auto& job : adapter_jobs(*loaded.recipe.lora, loaded.recipe.lora->tenants))
+  for (const auto& job : possible_adapters(*loaded.recipe.lora)) {
     for (const auto& target : job.settings.lora.targets) {
       if (target.starts_with("regex:")) continue;  // attach_lora says whether it matches
       const std::string last = target.substr(target.rfind('.') + 1);
-      check(std::find(known.begin(), known.end(), last) != known.end(), loaded.place("lora.targets"),
+      check(std::find(known.begin(), known.end(), last) != known.end(), adapter_place(loaded, job, "targets"),
             ": no linear of the model is called '", target, "'", did_you_mean("", last, known),
             "; there are ", list);
     }
+    // Whether it has targets is attach_lora's to say, and of the layers of a student that is made first, all.
+    for (const int64_t layer : job.settings.lora.layers)
+      check(layer < config.num_hidden_layers, adapter_place(loaded, job, "layers"),
+            ": the model has no layer ", layer, "; its layers are 0 to ", config.num_hidden_layers - 1);
+    // A tenant's own start is known when the tenants are.
+    const bool of_anyone =
+        job.tenant == kEveryTenant && job.settings.lora.start.find("{tenant}") != std::string::npos;
+    if (!of_anyone) start_adapter(loaded, job);
+  }
 }
 
 // The released model is of the family of the model that it was made from.
@@ -61,17 +71,21 @@ void check_lengths(const LoadedRecipe& loaded, const ModelConfig& config) {
   const int64_t row = r.corpus->sequence_length;
   check(row <= config.max_position_embeddings, loaded.place("corpus.sequence_length"), " is ", row,
         ", but the model takes at most ", config.max_position_embeddings, " positions");
-  const auto batch = [&](const std::string& key, const BatchConfig& b) {
-    check(b.tokens_per_micro_batch >= row, loaded.place(key + ".tokens_per_micro_batch"), " is ",
-          b.tokens_per_micro_batch, ": a packed row of corpus.sequence_length (", row, ") tokens must fit");
-    check(b.tokens_per_step >= row, loaded.place(key + ".tokens_per_step"), " is ", b.tokens_per_step,
+  const auto batch = [&](const BatchConfig& b, const std::function<std::string(const char*)>& place) {
+    check(b.tokens_per_micro_batch >= row, place("tokens_per_micro_batch"), " is ", b.tokens_per_micro_batch,
+          ": a packed row of corpus.sequence_length (", row, ") tokens must fit");
+    check(b.tokens_per_step >= row, place("tokens_per_step"), " is ", b.tokens_per_step,
           ": a packed row of corpus.sequence_length (", row, ") tokens must fit");
   };
-  if (r.distill) batch("distill.train.batch", r.distill->train.batch);
-  if (r.train) batch("train.batch", r.train->train.batch);
+  const auto of = [&](const char* section) {
+    return [&loaded, section](const char* key) { return loaded.place(concat(section, ".batch.", key)); };
+  };
+  if (r.distill) batch(r.distill->train.batch, of("distill.train"));
+  if (r.train) batch(r.train->train.batch, of("train"));
   if (r.lora)
-    for (const auto& job : adapter_jobs(*r.lora, r.lora->tenants))
-      batch("lora.train.batch", job.settings.train.batch);
+    for (const auto& job : possible_adapters(*r.lora))
+      batch(job.settings.train.batch,
+            [&](const char* key) { return adapter_place(loaded, job, concat("train.batch.", key)); });
   if (r.distill && r.distill->generate.answers > 0)
     check(r.distill->generate.sampling.max_new_tokens < row,
           loaded.place("distill.generate.sampling.max_new_tokens"), " is ",
@@ -173,7 +187,7 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
     return model.empty() || model[0] == '@' ? config : read_model_config(loaded.resolve(model));
   };
   if (r.train) other("train.model", r.train->model);
-  if (r.lora) check_targets(loaded, other("lora.model", r.lora->model));
+  if (r.lora) check_adapters(loaded, other("lora.model", r.lora->model));
   if (r.export_) check_gguf(loaded, other("export.model", r.export_->model));
   if (r.corpus) {
     check(!r.corpus->inputs.empty() || !r.corpus->sources.empty(), loaded.place("corpus.inputs"),

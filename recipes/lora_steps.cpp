@@ -15,6 +15,7 @@
 #include "recipes/held_out_probe.h"
 #include "recipes/memory.h"
 #include "recipes/open_model.h"
+#include "recipes/possible_adapters.h"
 #include "recipes/training.h"
 #include "recipes/training_samples.h"
 #include "train/grouped.h"
@@ -42,19 +43,6 @@ void look_up_tokens(AdapterJob& job, const Chain& chain) {
   lora.trainable_token_ids.assign(ids.begin(), ids.end());
 }
 
-// The adapter that the job goes on from; empty: none.
-fs::path start_of(const AdapterJob& job, const Chain& chain) {
-  std::string path = job.settings.lora.start;
-  if (path.empty()) return {};
-  constexpr std::string_view kTenant = "{tenant}";
-  for (size_t at = 0; (at = path.find(kTenant, at)) != std::string::npos; at += job.tenant.size())
-    path.replace(at, kTenant.size(), job.tenant);
-  const fs::path folder = chain.loaded.resolve(path);
-  check(fs::exists(folder / "adapter_config.json"), chain.loaded.place("lora.start"),
-        ": there is no adapter in ", folder.string());
-  return folder;
-}
-
 StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& base_digest) {
   StepKey key{job.step(),
               1,
@@ -62,7 +50,8 @@ StepKey key_of(const AdapterJob& job, const Chain& chain, const std::string& bas
                   quantization_key(*chain.recipe.lora) + chain.precision(),
               {}};
   key.inputs = {{"rows", digest_path(chain.shards("train", job.tenant))}, {"model", base_digest}};
-  if (const fs::path start = start_of(job, chain); !start.empty()) key.inputs["start"] = digest_path(start);
+  if (const fs::path start = start_adapter(chain.loaded, job); !start.empty())
+    key.inputs["start"] = digest_path(start);
   if (!job.candidate.empty() || job.settings.train.probe.every > 0)
     key.inputs["held_out"] = digest_path(chain.shards("held_out", job.tenant));
   return key;
@@ -150,11 +139,6 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
       &model, [&](int64_t slot, int64_t begin, int64_t end) { set_slot_rows(model, slot, begin, end); },
       [&](int64_t slot) { clear_slot(model, slot); }};
   const TrainConfig& first = open.front().settings.train;
-  for (const AdapterJob& job : open)
-    check(job.settings.train.objective == first.objective &&
-              config_key(job.settings.train.preference) == config_key(first.preference),
-          job.step(), ": 'train.objective' and 'train.preference' differ from those of ", open.front().step(),
-          ": adapters that train together have one objective");
   const GroupObjective objective = first.objective == ObjectiveKind::kSft
                                        ? GroupObjective(next_token_losses)
                                        : each_segment(make_objective(first));
@@ -209,7 +193,7 @@ TrainConfig training_of(const AdapterJob& job) {
 }
 
 std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, const std::string& base_sha256) {
-  const fs::path from = start_of(job, chain);
+  const fs::path from = start_adapter(chain.loaded, job);
   if (from.empty()) return std::nullopt;
   Adapter start = read_adapter(from);
   check(start.config.base_sha256.empty() || start.config.base_sha256 == base_sha256, from.string(),

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "recipes/possible_adapters.h"
 
 namespace decant {
 
@@ -45,6 +46,7 @@ void anchor_command_line(Setting& root) {
   for (auto& [section, value] : root.members)
     for (auto& [key, setting] : value.members) {
       if (key == "path" || key == "tenant_files" || (key == "model" && section != "model")) anchor(setting);
+      if (section == "lora" && key == "start") anchor(setting);
       if (section == "model" && key == "random")
         for (auto& [inner, path] : setting.members)
           if (inner == "tokenizer") anchor(path);
@@ -92,6 +94,39 @@ void read_tenant_files(LoadedRecipe& loaded) {
   lora.validate(Place(section, "lora"));
 }
 
+// What an objective learns from is what the corpus keeps.
+void check_objective(const Recipe& r, const std::string& place, ObjectiveKind kind) {
+  check(kind == ObjectiveKind::kSft || (r.corpus && r.corpus->preference == Preference::kPairs), place,
+        " compares answers that people judged, which the corpus leaves out: set 'corpus.preference: pairs'");
+  check(
+      kind != ObjectiveKind::kSft || !r.corpus || r.corpus->preference == Preference::kChosen, place,
+      " is sft, which learns every answer, and 'corpus.preference: pairs' keeps those that people rejected: "
+      "set 'corpus.preference: chosen', or an objective that compares them (dpo, orpo, kto)");
+}
+
+void check_adapters(const LoadedRecipe& loaded) {
+  const Recipe& r = loaded.recipe;
+  const auto jobs = possible_adapters(*r.lora);
+  const TrainConfig& first = jobs.front().settings.train;
+  for (const auto& job : jobs) {
+    const auto place = [&](const char* key) { return adapter_place(loaded, job, key); };
+    const TrainConfig& train = job.settings.train;
+    check_objective(r, place("train.objective"), train.objective);
+    const auto together = [&](const char* key, bool same) {
+      check(same, place(key), " differs from ", adapter_place(loaded, jobs.front(), key),
+            ": adapters that train together have one objective; give the others a recipe of their own");
+    };
+    together("train.objective", train.objective == first.objective);
+    together("train.preference", config_key(train.preference) == config_key(first.preference));
+    check(!job.settings.lora.dora || !r.export_, place("dora"),
+          " is true, but vLLM and llama.cpp refuse DoRA adapters, so the export step does too; take out "
+          "'export' and merge them (decant merge), or train with 'lora.dora: false'");
+    check(job.settings.lora.trainable_tokens.empty() || !r.export_, place("trainable_tokens"),
+          ": vLLM and llama.cpp take no adapters with rows for tokens, so the export step does not, either; ",
+          "take out 'export' and merge them (decant merge), or train no tokens");
+  }
+}
+
 void check_references(const LoadedRecipe& loaded) {
   const Recipe& r = loaded.recipe;
   const auto check_one = [&](const std::string& key, const std::string& model,
@@ -109,18 +144,7 @@ void check_references(const LoadedRecipe& loaded) {
   };
   check(!r.distill || r.distill->train.objective == ObjectiveKind::kSft,
         loaded.place("distill.train.objective"), " must be sft: a student learns from its teacher");
-  const auto compares = [&](const std::string& key, ObjectiveKind kind) {
-    check(kind == ObjectiveKind::kSft || (r.corpus && r.corpus->preference == Preference::kPairs),
-          loaded.place(key), " compares answers that people judged, which the corpus leaves out: set ",
-          "'corpus.preference: pairs'");
-    check(kind != ObjectiveKind::kSft || !r.corpus || r.corpus->preference == Preference::kChosen,
-          loaded.place(key),
-          " is sft, which learns every answer, and 'corpus.preference: pairs' keeps those that ",
-          "people rejected: set 'corpus.preference: chosen', or an objective that compares them (dpo, orpo, "
-          "kto)");
-  };
-  if (r.train) compares("train.objective", r.train->train.objective);
-  if (r.lora) compares("lora.train.objective", r.lora->train.objective);
+  if (r.train) check_objective(r, loaded.place("train.objective"), r.train->train.objective);
   if (r.train) check_one("train.model", r.train->model, {"model", "distill"});
   if (r.lora) check_one("lora.model", r.lora->model, {"model", "distill", "train"});
   if (r.export_) check_one("export.model", r.export_->model, {"model", "distill", "train"});
@@ -134,17 +158,10 @@ void check_references(const LoadedRecipe& loaded) {
   needs_corpus(r.train.has_value(), "train");
   needs_corpus(r.lora.has_value(), "lora");
   needs_corpus(r.evaluate.has_value(), "evaluate");
-  if (r.lora && r.export_) {
-    check(!r.lora->lora.dora, loaded.place("lora.dora"),
-          " is true, but vLLM and llama.cpp refuse DoRA adapters, so the export step does too; take out "
-          "'export' ",
-          "and merge them (decant merge), or train with 'lora.dora: false'");
-    check(r.lora->lora.trainable_tokens.empty(), loaded.place("lora.trainable_tokens"),
-          ": vLLM and llama.cpp take no adapters with rows for tokens, so the export step does not, either; ",
-          "take out 'export' and merge them (decant merge), or train no tokens");
+  if (r.lora) check_adapters(loaded);
+  if (r.lora && r.export_)
     check(released_model(r) == r.lora->model, loaded.place("export.model"), " is '", released_model(r),
           "', but the adapters are for '", r.lora->model, "': expected the same model");
-  }
 }
 
 }  // namespace
@@ -350,6 +367,10 @@ std::string resolved_recipe(const LoadedRecipe& loaded) {
   if (r.lora) {
     absolute(r.lora->model);
     absolute(r.lora->lora.start);
+    for (auto* laid_over : {&r.lora->overrides, &r.lora->candidates})
+      for (auto& [name, settings] : *laid_over)
+        for (auto& [key, value] : settings.members)
+          if (key == "start") absolute(value.scalar);
   }
   if (r.export_) absolute(r.export_->model);
   // A step that is not there stays out: an empty section is refused when a recipe is read.

@@ -29,6 +29,10 @@ std::atomic<bool>& plain_flag() {
 // row; 16 columns never do.
 constexpr int64_t kLeastColumns = 16;
 
+// Elements of a weight that are widened to fp32 at one time: a large head as a whole would be more than a
+// 4-bit model can spare.
+constexpr int64_t kWidened = int64_t{1} << 26;
+
 // x [T, A] times b [A, B] (+ bias) in panels.
 at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Tensor& bias, Panel panel) {
   TORCH_INTERNAL_ASSERT(x.dim() == 2 && b.dim() == 2 && x.size(1) == b.size(0), "sizes ", x.sizes(), " and ",
@@ -43,6 +47,19 @@ at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Ten
   }
   if (x.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
     // Without bf16 instructions ATen's bf16 product is many times slower than fp32's.
+    if (b.numel() > kWidened) {
+      auto y = at::empty({rows, columns}, x.options());
+      const auto wide = x.to(at::kFloat);
+      const auto block = std::max(kLeastColumns, kWidened / b.size(0));
+      for (int64_t column = 0; column < columns; column += block) {
+        const auto count = std::min(block, columns - column);
+        y.narrow(1, column, count)
+            .copy_(panel_product(wide, b.narrow(1, column, count).to(at::kFloat),
+                                 bias.defined() ? bias.narrow(0, column, count).to(at::kFloat) : bias,
+                                 panel));
+      }
+      return y;
+    }
     return panel_product(x.to(at::kFloat), b.to(at::kFloat), bias.defined() ? bias.to(at::kFloat) : bias,
                          panel)
         .to(at::kBFloat16);

@@ -35,6 +35,16 @@ void add_row_grad(const Parameter& head, const at::Tensor& d, const at::Tensor& 
   add_weight_grad(grad, d.index_select(1, head.row_ids.to(d.device())), h);
 }
 
+// That the targets of these rows are in the vocabulary.
+void check_targets(const at::Tensor& rows, const at::Tensor& targets, int64_t vocabulary) {
+  const auto of_rows = targets.index_select(0, rows);
+  const auto outside = at::nonzero((of_rows < 0).logical_or_(of_rows >= vocabulary)).flatten();
+  if (outside.numel() == 0) return;
+  const auto first = outside[0].item<int64_t>();
+  fail("target ", of_rows[first].item<int64_t>(), " of row ", rows[first].item<int64_t>(),
+       " is outside the vocabulary of ", vocabulary);
+}
+
 at::Tensor capped(const at::Tensor& logits, double cap) {
   if (cap <= 0) return logits;
   return map_rows(logits / cap, [](at::Tensor& out, const at::Tensor& in) { at::tanh_out(out, in); }) * cap;
@@ -69,6 +79,7 @@ HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at
   return head_loss(
       hidden, head, weights, scale, gradients,
       [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
+        check_targets(rows, targets, logits.size(1));
         const auto target = targets.index_select(0, rows);
         const auto weight = weights.index_select(0, rows).to(logits.scalar_type());
         const auto losses = plain::cross_entropy(logits, target);
@@ -90,9 +101,7 @@ std::vector<double> chunk_log_probabilities(at::Tensor& logits, const at::Tensor
   const auto* row = rows.data_ptr<int64_t>();
   const auto* target = targets.data_ptr<int64_t>();
   std::vector<double> result(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i)
-    check(target[row[i]] >= 0 && target[row[i]] < vocabulary, "target ", target[row[i]], " of row ", row[i],
-          " is outside the vocabulary of ", vocabulary);
+  check_targets(rows, targets, vocabulary);
   const auto of_target = [&](int64_t i) { return logits[i][target[row[i]]]; };
   with_loops(logits, [&](const auto& loop, auto* p) {
     at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
@@ -208,6 +217,7 @@ at::Tensor head_log_probabilities(const at::Tensor& hidden, const at::Tensor& he
     if (cap > 0) logits = capped(plain::wide(logits), cap);
     if (most_likely != nullptr) most_likely->index_copy_(0, rows, logits.argmax(1));
     if (use_plain_kernels(hidden)) {
+      check_targets(rows, targets, logits.size(1));
       out.index_copy_(0, rows, plain::cross_entropy(logits, targets.index_select(0, rows)).neg().to(type));
       return;
     }

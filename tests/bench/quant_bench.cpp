@@ -52,7 +52,22 @@ int memory(int count, char** arguments) {
     if (name == to_string(k)) kind = k;
   check(name == to_string(kind), "no such kind: ", name);
   const auto started = std::chrono::steady_clock::now();
-  const auto normal = [](at::IntArrayRef shape) { return at::empty(shape, at::kBFloat16).normal_(0, 0.02); };
+  // Numbers drawn once and laid out anew for every tensor: to draw all of them would take longer than the
+  // step.
+  const at::Tensor drawn = at::empty({1 << 24}, at::kBFloat16).normal_(0, 0.02);
+  int64_t next = 0;
+  const auto normal = [&](at::IntArrayRef shape) {
+    at::Tensor out = at::empty(shape, at::kBFloat16);
+    const at::Tensor flat = out.view(-1);
+    for (int64_t done = 0; done < flat.numel();) {
+      const int64_t begin = next % drawn.numel(),
+                    count = std::min(flat.numel() - done, drawn.numel() - begin);
+      flat.narrow(0, done, count).copy_(drawn.narrow(0, begin, count));
+      done += count;
+      next += count + 7919;
+    }
+    return out;
+  };
   const int64_t width = config.hidden_size, inner = config.intermediate_size,
                 kv = config.num_key_value_heads * config.head_dim;
   Decoder model = make_decoder(

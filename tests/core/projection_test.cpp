@@ -156,6 +156,10 @@ TEST(HeadCrossEntropy, ATargetOutsideTheVocabularyIsAnError) {
   EXPECT_ERROR(
       head_cross_entropy(at::randn({2, 64}), head, at::tensor({1, 320}, at::kLong), at::ones({2}), 1, false),
       "target 320 of row 1 is outside the vocabulary of 320");
+  // With capped logits the loss runs on the plain kernels.
+  EXPECT_ERROR(head_cross_entropy(at::randn({2, 64}), head, at::tensor({-1, 3}, at::kLong), at::ones({2}), 1,
+                                  false, 30),
+               "target -1 of row 0 is outside the vocabulary of 320");
 }
 
 TEST(HeadCrossEntropy, NothingWeightedCostsNothing) {

@@ -2,9 +2,12 @@
 //   make_releases FOLDER [SMOLLM2.gguf]
 // FOLDER/<case>/release for tiny random models of every family, and SmolLM2 when its GGUF is given. The
 // numbers to compare with are each release's golden.jsonl: log-probabilities of the model in memory.
+#include <ATen/ATen.h>
+
 #include <cstdio>
 #include <exception>
 
+#include "data_pipeline/tokenizer.h"
 #include "data_pipeline/tokenizer_files.h"
 #include "export/release.h"
 #include "tests/support/tiny_release.h"
@@ -29,21 +32,29 @@ void make(const fs::path& folder, const Decoder& model, const fs::path& tokenize
   std::printf("%s\n", folder.filename().c_str());
 }
 
+// A model of random weights whose greedy answers have a text: the rows of its head beyond the tokenizer's ids
+// give logits of 0, which are never the largest.
+Decoder speaking_decoder(const Json& config, const fs::path& tokenizer) {
+  Decoder model = test::tiny_decoder(config, 3);
+  model.head().value.slice(0, load_tokenizer(tokenizer)->vocab_size()).zero_();
+  return model;
+}
+
 void make_tiny(const fs::path& out, const char* name, const Json& config, const char* grammar) {
   test::write_tiny_tokenizer(out / name / "tokenizer", grammar);
   // llama.cpp knows no sliding window in a llama model, and its context is then shorter than the golden
   // texts.
   const bool windowed = config.contains("sliding_window");
-  make(out / name, test::tiny_decoder(config, 3), out / name / "tokenizer",
+  make(out / name, speaking_decoder(config, out / name / "tokenizer"), out / name / "tokenizer",
        windowed ? std::vector<GgufType>{}
                 : std::vector<GgufType>{GgufType::kF32, GgufType::kF16, GgufType::kBf16, GgufType::kQ8_0});
 }
 
 // Of a family that has no GGUF, with adapters on the given linears.
 void make_folder(const fs::path& out, const char* name, const Json& config,
-                 const std::vector<std::string>& targets, const std::string& within) {
+                 const std::vector<std::string>& targets, const std::vector<std::string>& within) {
   test::write_tiny_tokenizer(out / name / "tokenizer", "qwen2");
-  const auto model = test::tiny_decoder(config, 3);
+  const auto model = speaking_decoder(config, out / name / "tokenizer");
   ExportConfig settings;
   settings.name = "model";
   settings.gguf = {};
@@ -78,11 +89,15 @@ void make_all(const fs::path& out, const char* smollm2) {
   // linears of the same last part at one time: the names are the experts' alone.)
   const std::vector<std::string> latent = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj",
                                            "o_proj"};
-  make_folder(out, "deepseek_v3", tiny_config("deepseek_v3"), latent, "");
+  make_folder(out, "deepseek_v3", tiny_config("deepseek_v3"), latent, {});
   make_folder(out, "deepseek_v3_experts", tiny_config("deepseek_v3", {{"q_lora_rank", nullptr}}),
-              {"down_proj", "gate_proj", "up_proj"}, ".experts.");
-  make_folder(out, "gemma2", tiny_config("gemma2"), {"down_proj", "k_proj", "q_proj"}, "");
-  make_folder(out, "phi3", tiny_config("phi3"), {"gate_up_proj", "o_proj", "qkv_proj"}, "");
+              {"down_proj", "gate_proj", "up_proj"}, {".experts."});
+  std::vector<std::string> both = latent;
+  both.insert(both.end(), {"down_proj", "gate_proj", "up_proj"});
+  make_folder(out, "deepseek_v3_attention_and_experts", tiny_config("deepseek_v3"), both,
+              {".self_attn.", ".experts."});
+  make_folder(out, "gemma2", tiny_config("gemma2"), {"down_proj", "k_proj", "q_proj"}, {});
+  make_folder(out, "phi3", tiny_config("phi3"), {"gate_up_proj", "o_proj", "qkv_proj"}, {});
   if (smollm2 == nullptr) return;
   import_gguf_tokenizer_files(smollm2, out / "smollm2" / "tokenizer");
   make(out / "smollm2", import_gguf(smollm2, Dtype::kBf16), out / "smollm2" / "tokenizer",

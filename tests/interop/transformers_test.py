@@ -70,7 +70,7 @@ def main():
             compare(adapted, of(f"adapters/{name}"), f"{case.name} + {name}")
             model = adapted.unload()
     known = {"llama", "qwen2", "qwen3", "mistral", "deepseek_v3", "gemma2", "phi3"}
-    assert len(cases) >= 11 and families == known, (cases, families)
+    assert len(cases) >= 12 and families == known, (cases, families)
 
 
 main()

@@ -93,6 +93,22 @@ TEST_F(Adapters, OverridesAreATenantsOwn) {
   EXPECT_NE(nobody.err.find("'lora.overrides.zem' is for no tenant of 'lora.tenants' (did you mean 'zen'?)"),
             std::string::npos)
       << nobody.err;
+  // What the model or the corpus refuses is told before anything is trained, also where only a tenant says
+  // it.
+  for (const auto& [setting, text] : std::vector<std::pair<std::string, std::string>>{
+           {"{zen: {targets: [q_porj]}}",
+            "'lora.overrides.zen.targets': no linear of the model is called 'q_porj'"},
+           {"{zen: {layers: [9]}}",
+            "'lora.overrides.zen.layers': the model has no layer 9; its layers are 0 to 3"},
+           {"{zen: {start: nowhere}}", "'lora.overrides.zen.start': there is no adapter in "},
+           {"{zen: {train: {batch: {tokens_per_step: 8}}}}",
+            "'lora.overrides.zen.train.batch.tokens_per_step' is 8"}})
+    for (const char* tenants : {"[acme, zen]", "[\"*\"]"}) {
+      const Ran early = lora(files, {concat("lora.tenants=", tenants), "lora.overrides=" + setting});
+      EXPECT_EQ(early.status, 1) << setting;
+      EXPECT_NE(early.err.find(text), std::string::npos) << early.err;
+      EXPECT_EQ(early.err.find("starting"), std::string::npos) << early.err;
+    }
   const Ran unknown = lora(files, {"lora.tenants=[acme, zenn]"});
   EXPECT_NE(unknown.err.find("the corpus has no tenant 'zenn' (did you mean 'zen'?); it has acme, zen"),
             std::string::npos)

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "recipes/built_in.h"
+#include "recipes/possible_adapters.h"
 #include "tests/support/expect_error.h"
 
 namespace decant {
@@ -102,6 +103,56 @@ TEST(Recipes, MistakesAreNamedWithTheirPlace) {
                "no section 'corpus'");
   EXPECT_ERROR(parse(small + "export:\n  model: \"@model\"\n", {"lora.model=other"}),
                "expected the same model");
+}
+
+// Overrides and candidates are checked as the section itself is, before anything is read, and named by their
+// own line.
+TEST(Recipes, ChecksWalkEveryAdapterThatARecipeCanHave) {
+  const std::string every =
+      "name: a\nperiod: 2026-10\nmodel:\n  path: m\ncorpus:\n  inputs: [c.jsonl]\nlora:\n  tenants: "
+      "[\"*\"]\n";
+  for (const std::string& recipe : {std::string(kSmall), every}) {
+    EXPECT_ERROR(parse(recipe + "  overrides:\n    x:\n      train:\n        objective: dpo\n"),
+                 "r.yaml:12:9: 'lora.overrides.x.train.objective' compares answers");
+    EXPECT_ERROR(parse(recipe + "  candidates:\n    c:\n      train: {objective: kto}\n"),
+                 "r.yaml:11:15: 'lora.candidates.c.train.objective' compares answers");
+    EXPECT_ERROR(parse(recipe + "  overrides: {x: {dora: true}}\nexport: {}\n"),
+                 "'lora.overrides.x.dora' is true, but vLLM and llama.cpp refuse DoRA adapters");
+    // Without a release they may be of different kinds.
+    EXPECT_NO_THROW(parse(recipe + "  overrides: {x: {dora: true}}\n"));
+  }
+  const std::vector<std::string> pairs = {"corpus.preference=pairs"};
+  EXPECT_ERROR(
+      parse(every + "  train: {objective: dpo}\n  overrides: {x: {train: {objective: orpo}}}\n", pairs),
+      "'lora.train.objective' differs from r.yaml:10:27: 'lora.overrides.x.train.objective'");
+  EXPECT_ERROR(
+      parse(every + "  train: {objective: dpo}\n  overrides: {x: {train: {preference: {beta: 0.7}}}}\n",
+            pairs),
+      "adapters that train together have one objective");
+  EXPECT_ERROR(
+      parse(every + "  train: {objective: dpo}\n  overrides: {x: {train: {objective: sft}}}\n", pairs),
+      "'lora.overrides.x.train.objective' is sft, which learns every answer");
+  // What every tenant overrides is nobody's.
+  EXPECT_NO_THROW(parse(std::string(kSmall) + "  dora: true\n  overrides: {x: {dora: false}}\nexport: {}\n"));
+
+  const auto jobs = possible_adapters(*parse(every + "  overrides: {x: {rank: 4}}\n").recipe.lora);
+  ASSERT_EQ(jobs.size(), 2U);
+  EXPECT_EQ(jobs[0].tenant, "x");
+  EXPECT_EQ(jobs[0].settings.lora.rank, 4);
+  EXPECT_EQ(jobs[1].tenant, kEveryTenant);
+}
+
+TEST(Recipes, StartsAreOfTheRecipesFolderAndStaySoWhenResolved) {
+  const std::string recipe =
+      std::string(kSmall) + "  start: may/{tenant}\n  overrides: {x: {start: other}}\n";
+  const auto loaded = parse(recipe);
+  const auto again =
+      parse_recipe(parse_settings(resolved_recipe(loaded), "resolved"), "elsewhere/r.yaml", {});
+  EXPECT_EQ(again.recipe.lora->lora.start, fs::absolute("folder/may/{tenant}"));
+  EXPECT_EQ(possible_adapters(*again.recipe.lora).front().settings.lora.start, fs::absolute("folder/other"));
+  EXPECT_EQ(parse(kSmall, {"lora.start=here"}).recipe.lora->lora.start, fs::absolute("here"));
+  EXPECT_ERROR(start_adapter(loaded, possible_adapters(*loaded.recipe.lora).front()),
+               "r.yaml:10:19: 'lora.overrides.x.start': there is no adapter in folder/other");
 }
 
 }  // namespace

@@ -227,10 +227,10 @@ inline Decoder tiny_decoder(const Json& config, uint64_t seed = 1) {
   return model;
 }
 
-// `targets` are last parts of names; `within`, when given, must stand in the name.
+// `targets` are last parts of names; one of `within`, when there are any, must stand in the name.
 inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora,
                             std::vector<std::string> targets = {"down_proj", "k_proj", "q_proj"},
-                            const std::string& within = "") {
+                            const std::vector<std::string>& within = {}) {
   Adapter adapter;
   adapter.config.rank = 4;
   adapter.config.alpha = 8;
@@ -252,7 +252,8 @@ inline Adapter tiny_adapter(const Decoder& model, uint64_t seed, bool rslora,
     const std::string module = name.substr(0, name.size() - 7);
     const std::string last = module.substr(module.rfind('.') + 1);
     if (std::find(targets.begin(), targets.end(), last) == targets.end()) continue;
-    if (module.find(within) == std::string::npos) continue;
+    const auto stands = [&](const std::string& part) { return module.find(part) != std::string::npos; };
+    if (!within.empty() && std::none_of(within.begin(), within.end(), stands)) continue;
     adapter.modules.push_back(
         {module, random({4, parameter->value.size(1)}), random({parameter->value.size(0), 4})});
   }

@@ -9,9 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <set>
 #include <string>
 
 #include "core/file.h"
@@ -94,6 +96,73 @@ TEST_P(Resume, AfterKillsAtRandomMomentsGivesTheSameBytes) {
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, Resume, ::testing::Values("fp32", "bf16"),
                          [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Methods, Resume,
+                         ::testing::Values("frozen-bf16", "lora-fp32", "dora-bf16", "dora-fp32",
+                                           "lora_plus-bf16", "threads2-dora-bf16"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// The same training by every method is another one: the bytes above are not those of something that all
+// share.
+TEST(Methods, GiveOtherWeights) {
+  const auto folder = test::scratch_folder();
+  std::set<std::string> seen;
+  for (const char* how : {"fp32", "frozen-fp32", "lora-fp32", "dora-fp32", "lora_plus-fp32"}) {
+    ASSERT_TRUE(finished(run_tiny(folder / how, how, "")));
+    seen.insert(read_file(folder / how / "weights.safetensors"));
+  }
+  EXPECT_EQ(seen.size(), 5U);
+}
+
+// What is promised of threads: a number of them gives its bytes again; two agree with one but for rounding.
+TEST(Threads, ANumberOfThemGivesItsBytesAgain) {
+  const int before = at::get_num_threads();
+  auto json = test::tiny_model_config().source;
+  json.update(Json{{"hidden_size", 128},
+                   {"intermediate_size", 256},
+                   {"vocab_size", 512},
+                   {"max_position_embeddings", 512}});
+  StepBatches batches;
+  batches.steps_per_epoch = 4;
+  batches.tokens_per_epoch = 4 * 700;
+  batches.step = [](int64_t step) {
+    std::vector<std::vector<int64_t>> documents(2);
+    for (size_t d = 0; d < 2; ++d)
+      for (uint64_t t = 0; t < 300 + 100 * d; ++t)
+        documents[d].push_back(static_cast<int64_t>(
+            512 * uniform(5, purpose_stream(Purpose::kTest, static_cast<uint64_t>(step)), 1000 * d + t)));
+    return std::vector<Batch>{make_batch(documents)};
+  };
+  TrainConfig config = test::tiny_config();
+  config.steps = 4;
+  config.checkpoint_every = 0;
+  for (const Dtype dtype : {Dtype::kFp32, Dtype::kBf16}) {
+    const auto folder = test::scratch_folder();
+    const auto run = [&](int threads, const char* name) {
+      at::set_num_threads(threads);
+      Decoder model = random_decoder(parse_model_config(json, "tiny"), dtype, 1);
+      make_trainable(model);
+      const TrainResult result =
+          train(model, model.parameters(), batches, next_token_loss, config, folder / name);
+      NamedTensors weights;
+      for (const Parameter* p : model.parameters()) weights.emplace_back(p->name, p->value);
+      write_tensors(folder / name / "weights.safetensors", weights);
+      return result.last_loss;
+    };
+    const double one = run(1, "one"), two = run(2, "two");
+    run(1, "one again");
+    run(2, "two again");
+    for (const char* name : {"one", "two"})
+      for (const char* file : {"weights.safetensors", "metrics.jsonl"})
+        EXPECT_EQ(read_file(folder / name / file), read_file(folder / concat(name, " again") / file))
+            << name << file;
+    EXPECT_NEAR(one / two, 1, dtype == Dtype::kFp32 ? 1e-5 : 1e-2);
+  }
+  at::set_num_threads(before);
+}
 
 Decoder tiny() {
   Decoder model = random_decoder(test::tiny_model_config(), Dtype::kFp32, 1);
