@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "core/resident_memory.h"
+#include "core/machine_memory.h"
 #include "recipes/held_out_probe.h"
 #include "recipes/import_model.h"
 #include "recipes/memory.h"

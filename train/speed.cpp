@@ -10,9 +10,9 @@
 
 #include "core/kernels/gemm.h"
 #include "core/log.h"
+#include "core/machine_memory.h"
 #include "core/model/block.h"
 #include "core/model/layer_walk.h"
-#include "core/resident_memory.h"
 
 namespace decant {
 

@@ -10,7 +10,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
-#include "core/resident_memory.h"
+#include "core/machine_memory.h"
 #include "core/run_directory.h"
 
 namespace decant {
