@@ -173,6 +173,12 @@ StepPlan plan_weights(const LoadedRecipe& loaded, const std::string& step, const
           ways.push_back({concat(section, ".optimizer.masters=stochastic_bf16"),
                           [=] { return at(rounding, row, row).peak(); }});
         }
+        if (c.optimizer.state == MomentState::kFp32) {
+          TrainConfig codes = least;
+          codes.optimizer.state = MomentState::kInt8;
+          ways.push_back(
+              {concat(section, ".optimizer.state=int8"), [=] { return at(codes, row, row).peak(); }});
+        }
         ways.push_back(
             shorter_rows(row, [=](int64_t half) { return at(smallest(least, half), half, half).peak(); }));
         ways.push_back({"adapters (a section 'lora' of rank 16) in place of all weights", [=] {
