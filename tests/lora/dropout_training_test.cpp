@@ -56,7 +56,7 @@ TEST_P(DropoutTraining, ResumedOrCheckpointedItHasTheSameBits) {
   EXPECT_EQ(whole, trained(GetParam(), with_dropout(0.2), config));
   EXPECT_EQ(whole, trained(GetParam(), with_dropout(0.2), config, 7)) << "resumed";
   TrainConfig again = config;
-  again.checkpoint_activations = true;
+  again.checkpoint_activations = Recompute::kYes;
   EXPECT_EQ(whole, trained(GetParam(), with_dropout(0.2), again)) << "layers run again";
   // It does something, and another draw does something else.
   LoraConfig none = with_dropout(0);
