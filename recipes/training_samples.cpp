@@ -32,12 +32,12 @@ std::vector<Message> question_of(const Conversation& conversation) {
 }
 
 TrainingSamples::TrainingSamples(const Chain& chain, std::vector<std::string> tenants,
-                                 const SampleConfig& config, const ModelConfig& model, fs::path folder)
+                                 const SampleConfig& config, const ModelConfig& model, const fs::path& folder)
     : chain_(chain),
       tenants_(std::move(tenants)),
       config_(config),
       most_positions_(model.max_position_embeddings),
-      file_(std::move(folder) / kSamplesFile) {}
+      file_(folder / kSamplesFile) {}
 
 void TrainingSamples::choose() {
   json_ = {{"tokens", config_.tokens}, {"questions", Json::array()}, {"answers", Json::object()}};

@@ -26,7 +26,7 @@ class TrainingSamples {
   // The first held-out questions, of each tenant in turn, whose answers the model has room for; looked for
   // when the first sample is taken.
   TrainingSamples(const Chain& chain, std::vector<std::string> tenants, const SampleConfig& config,
-                  const ModelConfig& model, std::filesystem::path folder);
+                  const ModelConfig& model, const std::filesystem::path& folder);
 
   // The model's answers, into the file under `when` (kBefore, "step 40", "after"). Those before are not asked
   // for again when a training is resumed.

@@ -2,6 +2,7 @@
 // training runs in a process of its own, whose arena holds nothing else.
 #include "train/memory_plan.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
