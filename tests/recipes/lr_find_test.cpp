@@ -55,10 +55,10 @@ TEST(LrFind, SuggestsARateAndChangesNothing) {
   EXPECT_NE(ran.err.find("lr-find: lora/zen"), std::string::npos) << ran.err;
   EXPECT_EQ(decant({"lr-find", "--steps", "20", "--lowest", "1e-4", "--tenant", "zen"}).out, ran.out);
 
-  const Ran full = run_decant(
-      {"lr-find", recipe, "--threads", "1", "distill=null", "lora=null", "evaluate=null", "export=null",
-       "train.batch.tokens_per_step=512", "--section", "train", "--steps", "15"},
-      {scratch});
+  const Ran full =
+      run_decant({"lr-find", recipe, "--threads", "1", "distill=null", "lora=null", "evaluate=null",
+                  "export=null", "train.batch.tokens_per_step=512", "--section", "train", "--steps", "15"},
+                 {scratch});
   ASSERT_EQ(full.status, 0) << full.err;
   EXPECT_EQ(lines_of(full.out).back()["of"], "train");
   EXPECT_EQ(files_of(scratch / "runs"), before);
