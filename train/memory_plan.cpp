@@ -17,7 +17,7 @@ constexpr int64_t kFloat = 4, kMebibyte = int64_t{1} << 20;
 
 // Measured: resident pages of the program, its libraries, the tokenizer and a few megabytes of heap, and what
 // each thread adds.
-constexpr int64_t kProcess = 140 * kMebibyte, kProcessOfThread = 2 * kMebibyte;
+constexpr int64_t kProcess = 150 * kMebibyte, kProcessOfThread = 2 * kMebibyte;
 
 int64_t bytes_of(Dtype dtype) { return dtype == Dtype::kBf16 ? 2 : kFloat; }
 
