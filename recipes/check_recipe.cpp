@@ -119,23 +119,27 @@ void check_quantization(const LoadedRecipe& loaded,
 }
 
 // Tokens that are added to the model, and those whose rows the adapters train.
-void check_tokens(const LoadedRecipe& loaded, const Tokenizer& tokenizer, ModelConfig& config) {
+void check_tokens(const LoadedRecipe& loaded, ModelConfig& config) {
   const Recipe& r = loaded.recipe;
   const auto added = new_tokens(r.model);
+  std::vector<AdapterJob> training;
+  if (r.lora) training = possible_adapters(*r.lora);
+  std::erase_if(training, [](const AdapterJob& job) { return job.settings.lora.trainable_tokens.empty(); });
+  if (added.empty() && training.empty()) return;
+  const fs::path folder = loaded.resolve(r.model.random ? r.model.random->tokenizer : r.model.path);
+  const auto tokenizer = load_tokenizer(folder);
   if (!added.empty()) {
     const std::string place = loaded.place("model.new_tokens");
-    const auto ids = new_token_ids(tokenizer, added, place);
-    const fs::path folder = loaded.resolve(r.model.random ? r.model.random->tokenizer : r.model.path);
+    const auto ids = new_token_ids(*tokenizer, added, place);
     check(is_gguf(folder) || fs::exists(folder / "tokenizer.json"), place, ": ", folder.string(),
           " has no tokenizer.json, and tokens are added to such only");
     config.vocab_size = std::max(config.vocab_size, ids.back() + 1);
   }
-  if (!r.lora) return;
-  for (const auto& job : adapter_jobs(*r.lora, r.lora->tenants))
+  for (const auto& job : training)
     for (const auto& text : job.settings.lora.trainable_tokens)
-      check(tokenizer.id_of(text) || std::any_of(added.begin(), added.end(),
-                                                 [&](const NewToken& token) { return token.text == text; }),
-            loaded.place("lora.trainable_tokens"), ": '", text,
+      check(tokenizer->id_of(text) || std::any_of(added.begin(), added.end(),
+                                                  [&](const NewToken& token) { return token.text == text; }),
+            adapter_place(loaded, job, "trainable_tokens"), ": '", text,
             "' is no token of the model; add it with model.new_tokens or model.new_special_tokens");
 }
 
@@ -173,10 +177,7 @@ ModelConfig check_recipe(const LoadedRecipe& loaded) {
   } else {
     config = check_model(loaded.place("model.path"), loaded.resolve(r.model.path), templated);
   }
-  if (!new_tokens(r.model).empty() || r.lora)
-    check_tokens(loaded,
-                 *load_tokenizer(loaded.resolve(r.model.random ? r.model.random->tokenizer : r.model.path)),
-                 config);
+  check_tokens(loaded, config);
   // A model by path is looked at here; one by step is of the first model's family.
   const auto other = [&](const char* key, const std::string& model) {
     return model.empty() || model[0] == '@'

@@ -151,7 +151,7 @@ Json train_student(Chain& chain, const DistillSection& section, const StepPlan& 
   samples.take(student, kBefore);
   HeldOut held_out(chain, chain.tenants(), section.train.probe.tokens);
   const Probe probe = [&](int64_t step) {
-    if (section.train.samples.at_probes) samples.take(student, concat("step ", step));
+    samples.take_at_probe(student, step);
     return held_out.measure(student);
   };
   const TrainResult result =

@@ -29,14 +29,12 @@ namespace {
 constexpr int64_t kAllTokens = INT64_MAX;
 
 // The ids of the job's trainable tokens, rising.
-void look_up_tokens(AdapterJob& job, const Chain& chain) {
+void look_up_tokens(AdapterJob& job, const Tokenizer& tokenizer, const LoadedRecipe& loaded) {
   LoraConfig& lora = job.settings.lora;
-  if (lora.trainable_tokens.empty()) return;
-  const auto tokenizer = load_tokenizer(chain.model_folder);
   std::set<int64_t> ids;
   for (const auto& text : lora.trainable_tokens) {
-    const auto id = tokenizer->id_of(text);
-    check(id.has_value(), chain.loaded.place("lora.trainable_tokens"), ": '", text,
+    const auto id = tokenizer.id_of(text);
+    check(id.has_value(), adapter_place(loaded, job, "trainable_tokens"), ": '", text,
           "' is no token of the model");
     ids.insert(*id);
   }
@@ -77,11 +75,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
   accept_plan(plan.step);
   open = std::move(plan.jobs);
   Decoder model = load_model(base, chain.dtype, adapter_base(section, base));
-  GroupConfig together = plan.together;
-  // Rows for tokens stand in the base's matrices while they train, so that no two adapters do at one time.
-  if (std::any_of(open.begin(), open.end(),
-                  [](const AdapterJob& job) { return !job.settings.lora.trainable_tokens.empty(); }))
-    together.slots = 1;
+  const GroupConfig together = plan.together;
   open_slots(model, std::min<int64_t>(together.slots, static_cast<int64_t>(open.size())));
   const std::string base_sha256 = weights_sha256(base);
   std::vector<GroupMember> members;
@@ -117,7 +111,7 @@ void train_jobs(Chain& chain, const std::vector<AdapterJob>& given) {
     };
     m.probe = [&, held_out, samples](int64_t slot, int64_t step) {
       const SoleAdapter sole(model, slot);
-      if (job.settings.train.samples.at_probes) samples->take(model, concat("step ", step));
+      samples->take_at_probe(model, step);
       return held_out->measure(model);
     };
     m.finish = [&, samples, folder = m.folder](int64_t slot, const TrainResult& result) {
@@ -184,6 +178,17 @@ void choose_candidate(Chain& chain, const std::string& tenant, const std::vector
 
 }  // namespace
 
+std::vector<AdapterJob> adapters_of(const Chain& chain, const std::vector<std::string>& tenants) {
+  auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
+  std::unique_ptr<Tokenizer> tokenizer;
+  for (AdapterJob& job : jobs) {
+    if (job.settings.lora.trainable_tokens.empty()) continue;
+    if (tokenizer == nullptr) tokenizer = load_tokenizer(chain.model_folder);
+    look_up_tokens(job, *tokenizer, chain.loaded);
+  }
+  return jobs;
+}
+
 TrainConfig training_of(const AdapterJob& job) {
   TrainConfig config = job.settings.train;
   if (job.settings.lora.b_rate_ratio != 1)
@@ -203,8 +208,7 @@ std::optional<Adapter> read_start(const AdapterJob& job, const Chain& chain, con
 
 void lora_steps(Chain& chain) {
   const auto tenants = chain.adapter_tenants();
-  auto jobs = adapter_jobs(*chain.recipe.lora, tenants);
-  for (AdapterJob& job : jobs) look_up_tokens(job, chain);
+  const auto jobs = adapters_of(chain, tenants);
   train_jobs(chain, jobs);
   if (chain.recipe.lora->candidates.empty()) return;
   for (const auto& tenant : tenants) choose_candidate(chain, tenant, jobs);

@@ -96,7 +96,7 @@ void prepare_adapter(Subject& subject, const Chain& chain, const std::string& wa
         "' is not one of lora.tenants", did_you_mean("", tenant, tenants));
   const fs::path base = chain.model_of(section.model);
   const GroupPlan plan =
-      plan_adapters(chain.loaded, chain.dtype, known_model(base), {adapter_jobs(section, {tenant}).front()});
+      plan_adapters(chain.loaded, chain.dtype, known_model(base), {adapters_of(chain, {tenant}).front()});
   accept_plan(plan.step);
   const AdapterJob& job = plan.jobs.front();
   subject.name = job.step();

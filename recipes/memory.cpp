@@ -137,10 +137,6 @@ TrainingMemory common(Dtype dtype, const KnownModel& model, const TrainConfig& c
   return training;
 }
 
-Alternative shorter_rows(int64_t row, const std::function<int64_t(int64_t row)>& needs) {
-  return {concat("corpus.sequence_length=", row / 2), [needs, row] { return needs(row / 2); }};
-}
-
 // What does not fit as it is, as the smallest way that the code knows.
 TrainConfig smallest(TrainConfig config, int64_t row) {
   config.checkpoint_activations = Recompute::kYes;
@@ -148,39 +144,49 @@ TrainConfig smallest(TrainConfig config, int64_t row) {
   return config;
 }
 
+// What a training needs for rows of so many tokens.
+using Needs = std::function<int64_t(const TrainConfig& config, int64_t row)>;
+
+// Ways that every training has: the first ones to try, and the last.
+std::vector<Alternative> smaller_passes(const std::string& section, const TrainConfig& c, int64_t row,
+                                        const Needs& needs) {
+  std::vector<Alternative> ways;
+  const auto least = [=] { return needs(smallest(c, row), row); };
+  if (rows_of(c, row) > row) ways.push_back({concat(section, ".batch.tokens_per_micro_batch=", row), least});
+  if (c.checkpoint_activations == Recompute::kNo)
+    ways.push_back({concat(section, ".checkpoint_activations=auto"), least});
+  return ways;
+}
+Alternative shorter_rows(const TrainConfig& c, int64_t row, const Needs& needs) {
+  return {concat("corpus.sequence_length=", row / 2), [=] { return needs(smallest(c, row / 2), row / 2); }};
+}
+
 StepPlan plan_weights(const LoadedRecipe& loaded, const std::string& step, const std::string& section,
                       const TrainConfig& config,
                       const std::function<TrainingMemory(const TrainConfig&)>& training_of, bool is_bf16) {
-  StepPlan plan{step, section, config, {}, 0, false, "", ""};
+  StepPlan plan{step, section, config};
   const int64_t row = row_of(loaded.recipe, config.batch);
-  const auto at = [=](const TrainConfig& c, int64_t rows, int64_t longest) {
-    return step_memory(training_of(c), {{rows}, longest, again(c)});
+  const auto memory = [=](const TrainConfig& c, int64_t length) {
+    return step_memory(training_of(c), {{rows_of(c, length)}, length, again(c)});
   };
+  const auto needs = [=](const TrainConfig& c, int64_t length) { return memory(c, length).peak(); };
   choose(
-      loaded, plan, row, [&](const TrainConfig& c) { return at(c, rows_of(c, row), row); },
+      loaded, plan, row, [&](const TrainConfig& c) { return memory(c, row); },
       [&](const TrainConfig& c) {
-        std::vector<Alternative> ways;
+        auto ways = smaller_passes(section, c, row, needs);
         const TrainConfig least = smallest(c, row);
-        if (rows_of(c, row) > row && !plan.stated)
-          ways.push_back({concat(section, ".batch.tokens_per_micro_batch=", row),
-                          [=] { return at(least, row, row).peak(); }});
-        if (c.checkpoint_activations == Recompute::kNo)
-          ways.push_back(
-              {concat(section, ".checkpoint_activations=auto"), [=] { return at(least, row, row).peak(); }});
         if (is_bf16 && c.optimizer.masters == Masters::kFp32) {
           TrainConfig rounding = least;
           rounding.optimizer.masters = Masters::kStochastic;
-          ways.push_back({concat(section, ".optimizer.masters=stochastic_bf16"),
-                          [=] { return at(rounding, row, row).peak(); }});
+          ways.push_back(
+              {concat(section, ".optimizer.masters=stochastic_bf16"), [=] { return needs(rounding, row); }});
         }
         if (c.optimizer.state == MomentState::kFp32) {
           TrainConfig codes = least;
           codes.optimizer.state = MomentState::kInt8;
-          ways.push_back(
-              {concat(section, ".optimizer.state=int8"), [=] { return at(codes, row, row).peak(); }});
+          ways.push_back({concat(section, ".optimizer.state=int8"), [=] { return needs(codes, row); }});
         }
-        ways.push_back(
-            shorter_rows(row, [=](int64_t half) { return at(smallest(least, half), half, half).peak(); }));
+        ways.push_back(shorter_rows(c, row, needs));
         ways.push_back({"adapters (a section 'lora' of rank 16) in place of all weights", [=] {
                           TrainingMemory adapters = training_of(least);
                           adapters.trains = {};
@@ -249,11 +255,6 @@ StepPlan plan_student(const LoadedRecipe& loaded, Dtype dtype, const KnownModel&
 
 namespace {
 
-// Elements of a job's adapter.
-int64_t adapter_elements(const ModelConfig& config, const AdapterJob& job) {
-  return lora_parameters(config, job.settings.lora);
-}
-
 AdapterMemory adapter_memory(const LoraConfig& lora) {
   return {[lora, names = std::make_shared<AdapterConfig>(lora.adapter_config()),
            known = std::make_shared<std::map<std::string, int64_t>>()](const std::string& linear) {
@@ -276,7 +277,7 @@ class Group {
 
   // The job alone: decides its micro-batch.
   StepPlan alone(const AdapterJob& job) const {
-    StepPlan plan{job.step(), "lora.train", job.settings.train, {}, 0, false, "", ""};
+    StepPlan plan{job.step(), "lora.train", job.settings.train};
     const auto memory = [this, &job](const TrainConfig& c, int64_t row, const LoraConfig& lora,
                                      Quantization quantized) {
       TrainingMemory training = training_of(c, quantized);
@@ -322,14 +323,11 @@ class Group {
   template <class Memory>
   std::vector<Alternative> alternatives(const TrainConfig& c, const LoraConfig& lora,
                                         const Memory& memory) const {
-    std::vector<Alternative> ways;
+    const Needs needs = [=, this](const TrainConfig& config, int64_t row) {
+      return memory(config, row, lora, quantized_).peak();
+    };
+    auto ways = smaller_passes("lora.train", c, row_, needs);
     const TrainConfig least = smallest(c, row_);
-    if (rows_of(c, row_) > row_)
-      ways.push_back({concat("lora.train.batch.tokens_per_micro_batch=", row_),
-                      [=, this] { return memory(least, row_, lora, quantized_).peak(); }});
-    if (c.checkpoint_activations == Recompute::kNo)
-      ways.push_back({"lora.train.checkpoint_activations=auto",
-                      [=, this] { return memory(least, row_, lora, quantized_).peak(); }});
     if (quantized_ == Quantization::kNone)
       ways.push_back(
           {"lora.quantize=nf4", [=, this] { return memory(least, row_, lora, Quantization::kNf4).peak(); }});
@@ -339,9 +337,7 @@ class Group {
       ways.push_back({concat("lora.rank=", half.rank),
                       [=, this] { return memory(least, row_, half, quantized_).peak(); }});
     }
-    ways.push_back(shorter_rows(row_, [=, this](int64_t half) {
-      return memory(smallest(least, half), half, lora, quantized_).peak();
-    }));
+    ways.push_back(shorter_rows(c, row_, needs));
     return ways;
   }
 
@@ -361,6 +357,10 @@ GroupPlan plan_adapters(const LoadedRecipe& loaded, Dtype dtype, const KnownMode
   const Group group(loaded, dtype, base);
   GroupPlan plan;
   plan.together = loaded.recipe.lora->together;
+  // Rows for tokens stand in the base's matrices while they train, so that no two adapters do at one time.
+  if (std::any_of(jobs.begin(), jobs.end(),
+                  [](const AdapterJob& job) { return !job.settings.lora.trainable_tokens.empty(); }))
+    plan.together.slots = 1;
   std::string choices;
   bool may = true;                        // nobody said that layers do not run again
   std::map<std::string, StepPlan> known;  // most tenants have the defaults
@@ -378,17 +378,10 @@ GroupPlan plan_adapters(const LoadedRecipe& loaded, Dtype dtype, const KnownMode
   if (!plan.step.refusal.empty()) return plan;
   // The largest first: whoever takes a free place later needs no more.
   std::stable_sort(jobs.begin(), jobs.end(), [&](const AdapterJob& a, const AdapterJob& b) {
-    return adapter_elements(base.config, a) > adapter_elements(base.config, b);
+    return lora_parameters(base.config, a.settings.lora) > lora_parameters(base.config, b.settings.lora);
   });
   const auto most = static_cast<int64_t>(jobs.size());
-  plan.step = {jobs.size() == 1 ? jobs[0].step() : "lora",
-               "lora.train",
-               loaded.recipe.lora->train,
-               {},
-               0,
-               false,
-               "",
-               ""};
+  plan.step = {jobs.size() == 1 ? jobs[0].step() : "lora", "lora.train", loaded.recipe.lora->train};
   set_limit(plan.step);
   const int64_t limit = plan.step.limit, wanted = std::min(plan.together.slots, most);
   const bool must =

@@ -22,11 +22,11 @@ struct StepPlan {
   std::string step;     // "train/model"
   std::string section;  // of its TrainConfig in the recipe: "train", "distill.train", "lora.train"
   TrainConfig config;   // with the micro-batch and the recomputation that were chosen
-  StepMemory memory;
-  int64_t limit = 0;    // bytes; 0: not known
-  bool stated = false;  // by the recipe
-  std::string choice;   // what was chosen and why; empty: as the recipe says
-  std::string refusal;  // why it cannot run; empty: it can
+  StepMemory memory = {};
+  int64_t limit = 0;         // bytes; 0: not known
+  bool stated = false;       // by the recipe
+  std::string choice = {};   // what was chosen and why; empty: as the recipe says
+  std::string refusal = {};  // why it cannot run; empty: it can
 };
 
 // What is known of a model: its config, and the dtype of its weights' file.

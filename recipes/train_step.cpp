@@ -130,7 +130,7 @@ void train_steps(Chain& chain) {
         samples.take(model, kBefore);
         HeldOut held_out(chain, chain.tenants(), section.train.probe.tokens);
         const Probe probe = [&](int64_t step) {
-          if (section.train.samples.at_probes) samples.take(model, concat("step ", step));
+          samples.take_at_probe(model, step);
           return held_out.measure(model);
         };
         const TrainResult result = train(model, trainable_parameters(model), batches,

@@ -28,6 +28,8 @@ Json write_rows(const Chain& chain, std::vector<ShardDocument> more, bool with_c
 // What a training's objective does with the answers of its rows.
 Answers answers_of(const TrainConfig& config);
 
+// The adapters of these tenants (adapter_jobs), the ids of their trainable tokens looked up.
+std::vector<AdapterJob> adapters_of(const Chain& chain, const std::vector<std::string>& tenants);
 // How an adapter is trained: the job's settings, with LoRA+'s group of parameters.
 TrainConfig training_of(const AdapterJob& job);
 // The adapter that the job goes on from (lora.start); absent: it begins anew. Error when that is of another

@@ -41,7 +41,7 @@ TrainingSamples::TrainingSamples(const Chain& chain, std::vector<std::string> te
 
 void TrainingSamples::choose() {
   json_ = {{"tokens", config_.tokens}, {"questions", Json::array()}, {"answers", Json::object()}};
-  const auto tokenizer = load_tokenizer(chain_.model_folder);
+  tokenizer_ = load_tokenizer(chain_.model_folder);
   const auto chat = recipe_chat_template(chain_.recipe, chain_.model_folder);
   std::vector<std::vector<Conversation>> by_tenant;
   for (const auto& tenant : tenants_)
@@ -56,7 +56,7 @@ void TrainingSamples::choose() {
       if (messages.empty()) continue;
       RenderOptions options = render_options(*chain_.recipe.corpus, conversations[i]);
       options.add_generation_prompt = true;
-      auto ids = tokenize_rendered(chat->render(messages, options), *tokenizer).tokens;
+      auto ids = tokenize_rendered(chat->render(messages, options), *tokenizer_).tokens;
       if (ids.empty() || static_cast<int64_t>(ids.size()) + config_.tokens > most_positions_) continue;
       json_["questions"].push_back(
           {{"tenant", conversations[i].tenant}, {"id", conversations[i].id}, {"question", shown(messages)}});
@@ -79,13 +79,16 @@ void TrainingSamples::take(const Decoder& model, const std::string& when) {
   sampling.max_new_tokens = config_.tokens;
   std::vector<GenerationRequest> requests;
   for (const auto& ids : prompts_) requests.push_back({ids, 0});
-  const auto tokenizer = load_tokenizer(chain_.model_folder);
   Json answers = Json::array();
   for (const auto& result : generate(model, requests, sampling, stop_ids(chain_.model_folder)))
-    answers.push_back(utf8_text(tokenizer->decode(result.tokens, true)));
+    answers.push_back(utf8_text(tokenizer_->decode(result.tokens, true)));
   json_["answers"][when] = std::move(answers);
   fs::create_directories(file_.parent_path());
   write_json(file_, json_);
+}
+
+void TrainingSamples::take_at_probe(const Decoder& model, int64_t step) {
+  if (config_.at_probes) take(model, concat("step ", step));
 }
 
 }  // namespace decant

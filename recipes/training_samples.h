@@ -4,12 +4,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/json.h"
 #include "core/model/decoder.h"
 #include "data_pipeline/conversation.h"
+#include "data_pipeline/tokenizer.h"
 #include "recipes/chain.h"
 #include "train/probe.h"
 
@@ -31,6 +33,8 @@ class TrainingSamples {
   // The model's answers, into the file under `when` (kBefore, "step 40", "after"). Those before are not asked
   // for again when a training is resumed.
   void take(const Decoder& model, const std::string& when);
+  // The same at a measurement, when the recipe asks for it.
+  void take_at_probe(const Decoder& model, int64_t step);
 
  private:
   void choose();
@@ -40,8 +44,9 @@ class TrainingSamples {
   SampleConfig config_;
   int64_t most_positions_;
   std::filesystem::path file_;
+  std::unique_ptr<Tokenizer> tokenizer_;  // like all below, from choose() on
   std::vector<std::vector<int64_t>> prompts_;
-  Json json_;  // null before choose()
+  Json json_;
 };
 
 }  // namespace decant

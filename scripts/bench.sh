@@ -3,7 +3,8 @@
 #
 #   scripts/bench.sh         training and tokenizing on the demo model, against transformers + peft and Hugging Face tokenizers
 #   scripts/bench.sh data    the data pipeline, section by section
-#   scripts/bench.sh train   training steps, section by section: lora full qwen documents threads
+#   scripts/bench.sh train   training steps, section by section: lora trl isa full qwen distill documents
+#                            threads grouped nf4
 #
 # ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data` or `train`.
 # DECANT_BENCH_MB (default 500) is the size of the corpus of the sections corpus and months.
@@ -42,9 +43,18 @@ case ${1:-model} in
     ;;
   train)
     scripts/setup.sh --tests
-    cmake_target decant lora_bench
+    cmake_target decant lora_bench grouped_bench quant_bench
     demo_model
-    "$deps/peers/bin/python" tests/bench/peers/train.py "$model" build/release/bench "$work" recipes/quickstart/corpus "$rounds"
+    trl=$deps/bench_trl
+    if [ ! -e "$trl/complete" ]; then  # TRL beside the peers' torch and transformers, which it takes from there
+      python3 -m venv "$trl"
+      site='import site; print(site.getsitepackages()[0])'
+      "$deps/peers/bin/python" -c "$site" >"$("$trl/bin/python" -c "$site")/peers.pth"
+      "$trl/bin/python" -m pip install --quiet trl==1.16.0 datasets accelerate
+      touch "$trl/complete"
+    fi
+    "$deps/peers/bin/python" tests/bench/peers/train.py "$model" build/release/bench "$work" recipes/quickstart/corpus "$rounds" \
+      "$trl/bin/python"
     ;;
   data)
     scripts/setup.sh --tests

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/kernels/block_codes.h"
 #include "core/kernels/tile.h"
 #include "train/step_memory.h"
 
@@ -340,10 +339,7 @@ class Training {
     std::vector<int64_t> moments;
   };
   Trained trained(const std::string& name, int64_t elements) const {
-    if (!keeps_codes(name, elements, t_.config.optimizer.state))
-      return {elements, {elements * kFloat, elements * kFloat}};
-    const int64_t scales = (elements + kCodeBlock - 1) / kCodeBlock * kFloat;
-    return {elements, {elements, scales, elements, scales}};
+    return {elements, moment_sizes(name, elements, t_.config.optimizer.state)};
   }
 
   // Masters, moments and averages of one Optimizer.

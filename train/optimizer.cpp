@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "core/hash.h"
@@ -35,11 +36,11 @@ void ParameterGroup::validate(const Place& place) const {
         ": must not be negative, found ", weight_decay.value_or(0));
 }
 
-bool keeps_codes(const std::string& name, int64_t elements, MomentState state) {
+namespace {
+
+bool coded(const std::string& name, int64_t elements, MomentState state) {
   return state == MomentState::kInt8 && elements >= kLeastCoded && !name.ends_with("embed_tokens.weight");
 }
-
-namespace {
 
 const char* stored_type(const at::Tensor& x) {
   return x.scalar_type() == at::kByte ? "U8" : x.scalar_type() == at::kFloat ? "F32" : "BF16";
@@ -47,9 +48,14 @@ const char* stored_type(const at::Tensor& x) {
 
 }  // namespace
 
+std::vector<int64_t> moment_sizes(const std::string& name, int64_t elements, MomentState state) {
+  if (!coded(name, elements, state)) return {4 * elements, 4 * elements};
+  return {elements, 4 * code_blocks(elements), elements, 4 * code_blocks(elements)};
+}
+
 int64_t moment_bytes(const std::string& name, int64_t elements, MomentState state) {
-  if (!keeps_codes(name, elements, state)) return 8 * elements;
-  return 2 * (elements + 4 * ((elements + kCodeBlock - 1) / kCodeBlock));
+  const auto sizes = moment_sizes(name, elements, state);
+  return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
 }
 
 Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& config)
@@ -65,7 +71,7 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerConfig& 
       slot.master = p->value;  // one storage: what is computed with is what is trained
     else
       slot.master = p->value.to(at::kFloat);
-    slot.moments = zero_moments(p->value.sizes(), keeps_codes(p->name, p->value.numel(), config_.state));
+    slot.moments = zero_moments(p->value.sizes(), coded(p->name, p->value.numel(), config_.state));
     if (averages()) slot.average = slot.master.to(at::kFloat, false, true);
     slot.weight_decay = p->value.dim() > 1 ? config_.weight_decay : 0;
     for (size_t g = 0; g < config_.groups.size(); ++g) {

@@ -83,9 +83,8 @@ struct OptimizerConfig {
   void validate(const Place& place) const;
 };
 
-// Whether the moments of a parameter of this name and size are kept in codes.
-bool keeps_codes(const std::string& name, int64_t elements, MomentState state);
-// Bytes of both moments of a parameter of this name and size.
+// Bytes of each tensor of the moments of a parameter of this name and size, and of all of them.
+std::vector<int64_t> moment_sizes(const std::string& name, int64_t elements, MomentState state);
 int64_t moment_bytes(const std::string& name, int64_t elements, MomentState state);
 
 class Optimizer {

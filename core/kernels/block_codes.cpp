@@ -18,8 +18,6 @@ namespace {
 
 constexpr int64_t kGrain = 64;  // blocks
 
-int64_t blocks_of(int64_t count) { return (count + kCodeBlock - 1) / kCodeBlock; }
-
 std::unique_ptr<const CodeTable> make_table(CodeMap map) {
   auto table = std::make_unique<CodeTable>();
   const at::Tensor levels = dynamic_map(map);
@@ -67,13 +65,13 @@ const CodeTable& code_table(CodeMap map) {
 
 BlockCodes zero_codes(at::IntArrayRef shape, CodeMap map) {
   const at::Tensor codes = at::full(shape, code_table(map).zero, at::kByte);
-  return {codes, at::zeros({blocks_of(codes.numel())}, at::kFloat)};
+  return {codes, at::zeros({code_blocks(codes.numel())}, at::kFloat)};
 }
 
 BlockCodes encode_blocks(const at::Tensor& x, CodeMap map) {
   TORCH_INTERNAL_ASSERT(x.is_contiguous() && x.scalar_type() == at::kFloat);
   if (use_plain_kernels(x)) return plain::encode_blocks(x, map);
-  const int64_t count = x.numel(), blocks = blocks_of(count);
+  const int64_t count = x.numel(), blocks = code_blocks(count);
   BlockCodes result{at::empty(x.sizes(), at::kByte), at::empty({blocks}, at::kFloat)};
   const auto* from = x.const_data_ptr<float>();
   auto* codes = result.codes.mutable_data_ptr<uint8_t>();
@@ -95,7 +93,7 @@ at::Tensor decode_blocks(const BlockCodes& x, CodeMap map) {
   const auto* codes = x.codes.const_data_ptr<uint8_t>();
   const auto* absmax = x.absmax.const_data_ptr<float>();
   auto* to = result.mutable_data_ptr<float>();
-  at::parallel_for(0, blocks_of(count), kGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, code_blocks(count), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const int64_t first = b * kCodeBlock;
       loops()->decode_block(codes + first, absmax[b], std::min(kCodeBlock, count - first), code_table(map),

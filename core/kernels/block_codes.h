@@ -25,6 +25,8 @@ struct BlockCodes {
   at::Tensor absmax;  // fp32 [ceil(elements / 256)]
 };
 
+constexpr int64_t code_blocks(int64_t elements) { return (elements + kCodeBlock - 1) / kCodeBlock; }
+
 // Of zeros.
 BlockCodes zero_codes(at::IntArrayRef shape, CodeMap map);
 

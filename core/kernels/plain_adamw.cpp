@@ -39,7 +39,7 @@ void round_stochastically(at::Tensor& weight_bf16, at::Tensor& master, uint64_t 
 // x [elements] in rows of a block, zeros beyond the end.
 at::Tensor in_blocks(const at::Tensor& x) {
   const auto flat = x.flatten();
-  const auto blocks = (flat.numel() + kCodeBlock - 1) / kCodeBlock;
+  const auto blocks = code_blocks(flat.numel());
   return at::constant_pad_nd(flat, {0, blocks * kCodeBlock - flat.numel()}).view({blocks, kCodeBlock});
 }
 

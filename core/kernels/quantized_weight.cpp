@@ -164,8 +164,6 @@ at::Tensor nf4_levels() {
                     at::kFloat);
 }
 
-at::Tensor dynamic_map() { return dynamic_map(CodeMap::kSigned); }
-
 int64_t QuantizedWeight::bytes() const {
   int64_t sum = kind == Quantization::kNf4Dq ? static_cast<int64_t>(sizeof offset) : 0;
   for (const auto* t : {&codes, &absmax, &nested_absmax, &nested_map})

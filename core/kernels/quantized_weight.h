@@ -55,8 +55,7 @@ at::Tensor absmax_of(const QuantizedWeight& weight);
 // Bytes of codes and scales of a weight of this size, without making it.
 int64_t quantized_bytes(int64_t outputs, int64_t inputs, Quantization kind);
 
-// The 16 levels of NF4, and the 256 of the map that its absmax are coded with.
+// The 16 levels of NF4. (Its absmax are coded with block_codes.h's signed map.)
 at::Tensor nf4_levels();
-at::Tensor dynamic_map();
 
 }  // namespace decant

@@ -1,8 +1,9 @@
 // Training steps on real token ids, timed: decant's side of scripts/bench.sh (its peer is peers/lora_peft.py;
 // both print the same JSON).
-//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full] [micro] [checkpoint]
-// STARTED: seconds since the epoch when the process was launched. full: all weights instead of LoRA; micro:
-// every row is a micro-batch of its own, the step is the same; checkpoint: activations are made again.
+//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint]
+// STARTED: seconds since the epoch when the process was launched. full: all weights instead of LoRA; distill:
+// a student of every other layer learns the model's distributions (forward KL); micro: every row is a
+// micro-batch of its own, the step is the same; checkpoint: activations are made again.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <sys/resource.h>
@@ -23,7 +24,9 @@
 #include "core/model/decoder.h"
 #include "core/model/load_model.h"
 #include "core/tensor_memory.h"
+#include "distill/distill_loss.h"
 #include "lora/attach.h"
+#include "tests/support/guarded_main.h"
 #include "train/optimizer.h"
 
 // The C library's allocation, counted: what a step takes from it in pieces above 1 MiB.
@@ -147,21 +150,32 @@ double gemm_bound(const Decoder& model, int64_t tokens, bool full) {
 using Rows = std::vector<std::vector<int64_t>>;
 
 int run(int count, char** arguments) {
-  check(count >= 6, "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full] [micro] [checkpoint]");
+  check(count >= 6,
+        "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint]");
   const auto asked = [&](std::string_view word) {
     return std::any_of(arguments + 6, arguments + count, [&](const char* a) { return word == a; });
   };
-  const bool full = asked("full"), micro = asked("micro");
+  const bool distill = asked("distill"), full = asked("full") || distill, micro = asked("micro");
   use_tensor_arena();
   at::set_num_threads(std::atoi(arguments[4]));
   const double started = std::atof(arguments[5]);
-  Decoder model = load_model(arguments[1], Dtype::kBf16);
+  Decoder model = load_model(arguments[1], Dtype::kBf16), teacher;
+  if (distill) {
+    teacher = std::move(model);
+    std::vector<int64_t> layers;
+    for (size_t layer = 0; layer < teacher.layers.size(); layer += 2)
+      layers.push_back(static_cast<int64_t>(layer));
+    model = keep_layers(teacher, layers);
+  }
   if (full)
     make_trainable(model);
   else
     attach_lora(model, LoraConfig{});
   const auto parameters = full ? model.parameters() : model.adapter_parameters();
   Optimizer optimizer(parameters, OptimizerConfig{});
+  DistillLossConfig kl_alone;
+  kl_alone.cross_entropy = 0;
+  kl_alone.kl = 1;
   const Json steps = read_json(arguments[2]);  // [step][row][token]
   Json seconds = Json::array(), losses = Json::array(), faults = Json::array(), large = Json::array();
   double first = 0;
@@ -186,6 +200,12 @@ int run(int count, char** arguments) {
       Saved saved;
       saved.checkpoint = asked("checkpoint");
       const at::Tensor hidden = forward(model, batch, &saved);
+      if (distill) {
+        const DistillPart part = distill_loss(teacher, kl_alone, model, batch, hidden, 1 / weight, true);
+        backward(model, batch, saved, part.d_hidden);
+        sum += part.sum;
+        continue;
+      }
       const HeadLoss loss =
           head_cross_entropy(hidden, model.head(), targets.targets, targets.weights, 1 / weight, true);
       backward(model, batch, saved, loss.d_hidden);
@@ -208,7 +228,7 @@ int run(int count, char** arguments) {
   out["page_faults"] = faults;
   out["large_allocations"] = large;
   out["gemm_gflops"] = gemm_gflops(model);
-  out["gemm_bound_seconds"] = gemm_bound(model, tokens, full);
+  if (!distill) out["gemm_bound_seconds"] = gemm_bound(model, tokens, full);
   std::printf("%s\n", out.dump().c_str());
   return 0;
 }
@@ -216,11 +236,4 @@ int run(int count, char** arguments) {
 }  // namespace
 }  // namespace decant
 
-int main(int count, char** arguments) {
-  try {
-    return decant::run(count, arguments);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return decant::test::guarded_main(decant::run, count, arguments); }

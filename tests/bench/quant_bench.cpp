@@ -21,6 +21,7 @@
 #include "core/kernels/quantized_gemm.h"
 #include "core/model/load_model.h"
 #include "lora/attach.h"
+#include "tests/support/guarded_main.h"
 #include "train/optimizer.h"
 
 namespace decant {
@@ -156,18 +157,11 @@ int run(int count, char** arguments) {
           {"backward_of_bf16", backward[k + 1] / backward[0]},
           {"step_of_bf16", (forward[k + 1] + backward[k + 1]) / (forward[0] + backward[0])}};
   }
-  std::printf("%s\n", out.dump(1).c_str());
+  std::printf("%s\n", out.dump().c_str());
   return 0;
 }
 
 }  // namespace
 }  // namespace decant
 
-int main(int count, char** arguments) {
-  try {
-    return decant::run(count, arguments);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return decant::test::guarded_main(decant::run, count, arguments); }

@@ -14,6 +14,7 @@
 #include "core/model/load_model.h"
 #include "core/model/stored_quantization.h"
 #include "lora/attach.h"
+#include "tests/support/guarded_main.h"
 #include "train/optimizer.h"
 
 namespace decant {
@@ -79,11 +80,4 @@ int run(int count, char** arguments) {
 }  // namespace
 }  // namespace decant
 
-int main(int count, char** arguments) {
-  try {
-    return decant::run(count, arguments);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return decant::test::guarded_main(decant::run, count, arguments); }

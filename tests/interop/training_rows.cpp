@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "data_pipeline/batch_source.h"
+#include "tests/support/guarded_main.h"
 
 namespace decant {
 namespace {
@@ -49,11 +50,4 @@ int run(int count, char** arguments) {
 }  // namespace
 }  // namespace decant
 
-int main(int count, char** arguments) {
-  try {
-    return decant::run(count, arguments);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return decant::test::guarded_main(decant::run, count, arguments); }

@@ -55,6 +55,12 @@ TEST(LrFind, SuggestsARateAndChangesNothing) {
   EXPECT_NE(ran.err.find("lr-find: lora/zen"), std::string::npos) << ran.err;
   EXPECT_EQ(decant({"lr-find", "--steps", "20", "--lowest", "1e-4", "--tenant", "zen"}).out, ran.out);
 
+  // Rows for tokens train, too.
+  const Ran rows = decant({"lr-find", "--steps", "15", "--tenant", "zen", "export=null",
+                           "lora.trainable_tokens=[<|endoftext|>]"});
+  ASSERT_EQ(rows.status, 0) << rows.err;
+  EXPECT_EQ(lines_of(rows.out).back()["of"], "lora/zen");
+
   const Ran full =
       run_decant({"lr-find", recipe, "--threads", "1", "distill=null", "lora=null", "evaluate=null",
                   "export=null", "train.batch.tokens_per_step=512", "--section", "train", "--steps", "15"},

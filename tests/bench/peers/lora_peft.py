@@ -1,8 +1,9 @@
 """transformers + peft on the same steps as ../lora_bench.cpp, in their fastest configuration.
 
-usage: lora_peft.py MODEL IDS.json STEPS THREADS STARTED [full] [checkpoint]
+usage: lora_peft.py MODEL IDS.json STEPS THREADS STARTED [full|distill] [checkpoint]
 
-LoRA: everything bf16, no autocast. full: all weights, fp32 masters under bf16 autocast. checkpoint: activations are made again.
+LoRA: everything bf16, no autocast. full: all weights, fp32 masters under bf16 autocast. distill: so trains a student of every other
+layer on the forward KL of the bf16 model's distributions. checkpoint: activations are made again.
 """
 import contextlib
 import json
@@ -10,7 +11,8 @@ import sys
 import time
 
 model_folder, ids_file, steps, threads, started = sys.argv[1:6]
-full, checkpoint = "full" in sys.argv[6:], "checkpoint" in sys.argv[6:]
+distill, checkpoint = "distill" in sys.argv[6:], "checkpoint" in sys.argv[6:]
+full = "full" in sys.argv[6:] or distill
 import torch
 
 torch.set_num_threads(int(threads))
@@ -19,6 +21,13 @@ from transformers import AutoModelForCausalLM
 
 dtype = torch.float32 if full else torch.bfloat16
 model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=dtype, attn_implementation="sdpa")
+if distill:
+    teacher = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+    teacher.eval().requires_grad_(False)
+    model.model.layers = torch.nn.ModuleList(model.model.layers[::2])
+    model.config.num_hidden_layers = len(model.model.layers)
+    for i, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = i
 if not full:
     from peft import LoraConfig, get_peft_model
 
@@ -39,8 +48,17 @@ for step in range(int(steps)):
     begin = time.time()
     x = torch.tensor(rows[step])
     tokens = x.numel()
-    with precision:
-        loss = model(input_ids=x, labels=x).loss
+    if distill:
+        with torch.no_grad():
+            wanted = teacher(input_ids=x, use_cache=False).logits
+        with precision:
+            logits = model(input_ids=x).logits
+        ours, wanted = (torch.log_softmax(t[:, :-1].float(), -1) for t in (logits, wanted))
+        loss = torch.nn.functional.kl_div(ours, wanted, log_target=True, reduction="none").sum(-1).mean()
+        del logits, ours, wanted
+    else:
+        with precision:
+            loss = model(input_ids=x, labels=x).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
