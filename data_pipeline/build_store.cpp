@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -77,10 +79,13 @@ uint16_t month_in_meta(const Json& meta, const char* name) {
   return static_cast<uint16_t>(std::min(month_number(text), int32_t{UINT16_MAX}));  // 9999-12: for ever
 }
 
-// One record to what the store keeps of it: a document for each of its conversations, or one that says why
-// there is none.
+// Records to what the store keeps of them: a document for each conversation, or one that says why there is
+// none. Some records go through each stage together, so that the tables of one stage stay in the caches
+// while it works.
 class RecordWorker {
  public:
+  static constexpr size_t kTogether = 64;
+
   RecordWorker(const CorpusConfig& config, const CorpusJob& job)
       : config_(config),
         job_(job),
@@ -94,42 +99,76 @@ class RecordWorker {
       digests_.push_back(digest_path(job.files[i].path));
   }
 
-  void operator()(const RawRecord& raw, uint32_t file, StoreChunk& chunk) const {
-    StoredRecord start;
-    start.row.file = file;
-    start.row.byte_offset = raw.source.byte_offset;
-    start.row.line = raw.source.line;
+  void operator()(std::span<const RawRecord> records, uint32_t file, StoreChunk& chunk) const {
+    std::vector<Document> documents;
+    for (const RawRecord& raw : records) read(raw, file, documents);
+    Tools& tools = tools_.local();
+    const auto each = [&](const auto& stage) {
+      for (Document& d : documents)
+        if (d.out.reason.empty()) stage(d);
+    };
+    each([&](Document& d) { clean(d); });
+    each([&](Document& d) { measure(d, tools); });
+    if (config_.replace_pii) each([&](Document& d) { replace(d); });
+    each([&](Document& d) { compare(d, tools); });
+    each([&](Document& d) { judge(d); });
+    each([&](Document& d) { make(d); });
+    for (Document& d : documents) {
+      if (erased_.has_customer(d.out.row.customer_key)) continue;
+      if (!d.out.reason.empty()) keep_record(*d.raw, d.out);
+      chunk.add(d.out);
+    }
+  }
+
+ private:
+  // A document on its way: `rejected` is the other conversation of a pair, which becomes one document with
+  // `chosen`; `both` is the two as one.
+  struct Document {
+    const RawRecord* raw = nullptr;
+    Conversation chosen;
+    std::optional<Conversation> rejected;
+    Conversation both;
+    StoredRecord out;
+
+    const Conversation& whole() const { return rejected ? both : chosen; }
+    void quarantine(Stage stage, std::string reason, std::string text) {
+      out.row.stage = stage;
+      out.reason = std::move(reason);
+      out.text = std::move(text);
+    }
+  };
+  struct Tools;
+
+  void read(const RawRecord& raw, uint32_t file, std::vector<Document>& documents) const {
     if (erased_.has_record(digests_[file], raw.source.byte_offset)) return;
     ParsedRecord parsed = tools_.local().parser.parse(raw);
+    const auto begin = [&]() -> Document& {
+      Document& d = documents.emplace_back();
+      d.raw = &raw;
+      d.out.row.file = file;
+      d.out.row.byte_offset = raw.source.byte_offset;
+      d.out.row.line = raw.source.line;
+      return d;
+    };
     if (!parsed.reason.empty()) {
-      start.reason = std::move(parsed.reason);
-      start.text = std::move(parsed.text);
-      keep_record(raw, start);
-      chunk.add(start);
+      begin().quarantine(Stage::kRead, std::move(parsed.reason), std::move(parsed.text));
       return;
     }
     auto& conversations = parsed.conversations;
     const bool pair = config_.preference == Preference::kPairs && conversations.size() == 2;
     for (size_t i = 0; i < conversations.size(); i += pair ? 2 : 1) {
-      StoredRecord out = start;
-      work(conversations[i], pair ? &conversations[i + 1] : nullptr, out);
-      if (erased_.has_customer(out.row.customer_key)) continue;
-      if (!out.reason.empty()) keep_record(raw, out);
-      chunk.add(out);
+      Document& d = begin();
+      d.chosen = std::move(conversations[i]);
+      if (pair) d.rejected = std::move(conversations[i + 1]);
     }
   }
 
- private:
-  // `rejected`: the other conversation of a pair, which becomes one document with this one; or null.
-  void work(Conversation& c, Conversation* rejected, StoredRecord& out) const {
-    const auto quarantine = [&](Stage stage, std::string reason, std::string text) {
-      out.row.stage = stage;
-      out.reason = std::move(reason);
-      out.text = std::move(text);
-    };
-    out.id = rejected == nullptr ? c.id : c.pair;
+  void clean(Document& d) const {
+    Conversation& c = d.chosen;
+    StoredRecord& out = d.out;
+    out.id = d.rejected ? c.pair : c.id;
     if (!is_tenant_name(c.tenant))
-      return quarantine(Stage::kRead, "bad_tenant", "'tenant' must be 1 to 64 of a-z, 0-9 and '-'");
+      return d.quarantine(Stage::kRead, "bad_tenant", "'tenant' must be 1 to 64 of a-z, 0-9 and '-'");
     out.tenant = c.tenant;
     if (c.period.empty()) c.period = job_.period;
     c.customer = normalize_text(c.customer);
@@ -141,66 +180,80 @@ class RecordWorker {
     }
     out.row.valid_from = month_in_meta(c.meta, "valid_from");
     out.row.valid_until = month_in_meta(c.meta, "valid_until");
-    Cleaned cleaned = clean_conversation(c, normalizer_);
-    out.row.merged = static_cast<uint32_t>(cleaned.merged);
-    out.row.trimmed = static_cast<uint32_t>(cleaned.trimmed);
-    if (!cleaned.reason.empty())
-      return quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
-    if (rejected != nullptr) {
-      cleaned = clean_conversation(*rejected, normalizer_);
+    const auto one = [&](Conversation& conversation) {
+      Cleaned cleaned = clean_conversation(conversation, normalizer_);
       out.row.merged += static_cast<uint32_t>(cleaned.merged);
       out.row.trimmed += static_cast<uint32_t>(cleaned.trimmed);
       if (!cleaned.reason.empty())
-        return quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
-      if (common_messages(c, *rejected) == std::max(c.messages.size(), rejected->messages.size()))
-        return quarantine(Stage::kNormalize, "same_answers",
-                          "the answers of the pair are the same when clean");
-    }
+        d.quarantine(Stage::kNormalize, std::move(cleaned.reason), std::move(cleaned.text));
+      return out.reason.empty();
+    };
+    if (!one(c) || !d.rejected || !one(*d.rejected)) return;
+    if (common_messages(c, *d.rejected) == std::max(c.messages.size(), d.rejected->messages.size()))
+      d.quarantine(Stage::kNormalize, "same_answers", "the answers of the pair are the same when clean");
+  }
 
-    Tools& tools = tools_.local();
-    Conversation both;
-    if (rejected != nullptr) both = whole_pair(c, *rejected);
-    const Conversation& whole = rejected == nullptr ? c : both;
+  void measure(Document& d, Tools& tools) const {
+    const Conversation& c = d.chosen;
+    StoredRecord& out = d.out;
+    if (d.rejected) d.both = whole_pair(c, *d.rejected);
     // What a pair looks like is what its wanted answer does: two answers are alike, which is no repetition.
-    Attributes attributes =
-        rejected == nullptr ? tools.meter.measure(c) : tools.meter.measure(c, duplicate_key(whole));
+    const Attributes attributes =
+        d.rejected ? tools.meter.measure(c, duplicate_key(d.both)) : tools.meter.measure(c);
     out.row.content_key = attributes.exact_key;
     attributes.language.copy(out.row.language.data(), out.row.language.size());
     out.row.split_rank = split_rank(config_.split_salt, c.tenant, c.customer, out.id);
-    out.row.messages = static_cast<uint32_t>(whole.messages.size());
-    for (const Message& message : whole.messages)
+    out.row.messages = static_cast<uint32_t>(d.whole().messages.size());
+    for (const Message& message : d.whole().messages)
       out.row.content_bytes += static_cast<uint32_t>(message.content.size());
-    if (config_.replace_pii) {
-      const PiiCounts counts = replace_people(c, rejected, key_);
-      if (rejected != nullptr) both = whole_pair(c, *rejected);
-      for (size_t k = 0; k < kPiiKinds; ++k) out.row.pii[k] = static_cast<uint32_t>(counts.of[k]);
-    }
     append_attributes_row(attributes, out.attributes);
-    out.replies = reply_keys(c);
-    if (config_.duplicates.near) sketch(whole, tools, out);
+  }
+
+  void replace(Document& d) const {
+    const PiiCounts counts = replace_people(d.chosen, d.rejected ? &*d.rejected : nullptr, key_);
+    if (d.rejected) d.both = whole_pair(d.chosen, *d.rejected);
+    for (size_t k = 0; k < kPiiKinds; ++k) d.out.row.pii[k] = static_cast<uint32_t>(counts.of[k]);
+  }
+
+  // What later stages compare it with others by; and its text.
+  void compare(Document& d, Tools& tools) const {
+    StoredRecord& out = d.out;
+    out.replies = reply_keys(d.chosen);
+    if (config_.duplicates.near) sketch(d.whole(), tools, out);
     if (index_ != nullptr) {
       std::vector<std::string_view> texts;
-      for (const Message& message : whole.messages) texts.push_back(message.content);
-      index_->scan(c.tenant, texts, tools.scratch, out.hits);
+      for (const Message& message : d.whole().messages) texts.push_back(message.content);
+      index_->scan(d.chosen.tenant, texts, tools.scratch, out.hits);
     }
-    out.json = rejected == nullptr ? conversation_text(c) : pair_text(c, *rejected);
-    const bool judged = c.judged && config_.preference == Preference::kPairs;
-    if (judged && rejected == nullptr && !c.pair.empty())
-      return quarantine(Stage::kMix, "half_pair",
-                        "the record has only one of the two conversations of a pair");
-    if (c.rejected && !judged)
-      return quarantine(Stage::kMix, "rejected_answer", "an answer that people did not want");
-    if (judged)
-      out.row.judged = static_cast<uint8_t>(rejected != nullptr ? JudgedAnswers::kPair
-                                            : c.rejected        ? JudgedAnswers::kRejected
-                                                                : JudgedAnswers::kChosen);
+    out.json = d.rejected ? pair_text(d.chosen, *d.rejected) : conversation_text(d.chosen);
+  }
+
+  bool judged(const Document& d) const { return d.chosen.judged && config_.preference == Preference::kPairs; }
+
+  void judge(Document& d) const {
+    const Conversation& c = d.chosen;
+    if (judged(d) && !d.rejected && !c.pair.empty())
+      return d.quarantine(Stage::kMix, "half_pair",
+                          "the record has only one of the two conversations of a pair");
+    if (c.rejected && !judged(d))
+      return d.quarantine(Stage::kMix, "rejected_answer", "an answer that people did not want");
+    if (judged(d))
+      d.out.row.judged = static_cast<uint8_t>(d.rejected   ? JudgedAnswers::kPair
+                                              : c.rejected ? JudgedAnswers::kRejected
+                                                           : JudgedAnswers::kChosen);
+  }
+
+  // Its tokens.
+  void make(Document& d) const {
+    StoredRecord& out = d.out;
     std::vector<Conversation> answers;
-    if (judged) answers.push_back(c);
-    if (judged && rejected != nullptr) answers.push_back(*rejected);
+    if (judged(d)) answers.push_back(d.chosen);
+    if (judged(d) && d.rejected) answers.push_back(*d.rejected);
     MadeDocuments made =
-        judged ? make_judged_documents(std::move(answers), config_, *job_.tokenizer, *job_.chat_template)
-               : make_documents(c, config_, *job_.tokenizer, *job_.chat_template);
-    if (!made.reason.empty()) return quarantine(Stage::kRender, std::move(made.reason), std::move(made.text));
+        judged(d) ? make_judged_documents(std::move(answers), config_, *job_.tokenizer, *job_.chat_template)
+                  : make_documents(d.chosen, config_, *job_.tokenizer, *job_.chat_template);
+    if (!made.reason.empty())
+      return d.quarantine(Stage::kRender, std::move(made.reason), std::move(made.text));
     out.part_tokens = std::move(made.part_tokens);
     out.tokens = std::move(made.tokens);
     out.loss_weight = std::move(made.loss_weight);
@@ -315,7 +368,10 @@ void fill_store(const CorpusConfig& config, const CorpusJob& job, StoreWriter& w
   };
   const auto work = [&](const std::shared_ptr<RecordBatch>& batch) {
     auto made = std::make_shared<Made>();
-    for (const RawRecord& record : batch->records) worker(record, batch->file, made->chunk);
+    const std::span<const RawRecord> records = batch->records;
+    for (size_t i = 0; i < records.size(); i += RecordWorker::kTogether)
+      worker(records.subspan(i, std::min(RecordWorker::kTogether, records.size() - i)), batch->file,
+             made->chunk);
     made->chunk.end = batch->end;
     made->chunk.input_bytes = made->bytes = batch->bytes;
     return made;
