@@ -1,7 +1,6 @@
 #include "lora/attach.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "core/model/layer_walk.h"
 #include "core/name_pattern.h"
 #include "core/random.h"
+#include "core/threads.h"
 
 namespace decant {
 
@@ -40,7 +40,7 @@ std::string last_part(const std::string& module) { return module.substr(module.r
 at::Tensor drawn(const at::IntArrayRef sizes, uint64_t seed, uint64_t stream, bool normal) {
   at::Tensor a = at::empty(sizes, at::kFloat);
   float* out = a.mutable_data_ptr<float>();
-  at::parallel_for(0, a.numel(), 4096, [&](int64_t begin, int64_t end) {
+  for_threads(0, a.numel(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto counter = static_cast<uint64_t>(i);
       out[i] = static_cast<float>(normal ? standard_normal(seed, stream, counter)
