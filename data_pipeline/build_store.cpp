@@ -100,9 +100,9 @@ class RecordWorker {
   }
 
   void operator()(std::span<const RawRecord> records, uint32_t file, StoreChunk& chunk) const {
-    std::vector<Document> documents;
-    for (const RawRecord& raw : records) read(raw, file, documents);
     Tools& tools = tools_.local();
+    std::vector<Document> documents;
+    for (const RawRecord& raw : records) read(raw, file, tools, documents);
     const auto each = [&](const auto& stage) {
       for (Document& d : documents)
         if (d.out.reason.empty()) stage(d);
@@ -139,9 +139,9 @@ class RecordWorker {
   };
   struct Tools;
 
-  void read(const RawRecord& raw, uint32_t file, std::vector<Document>& documents) const {
+  void read(const RawRecord& raw, uint32_t file, Tools& tools, std::vector<Document>& documents) const {
     if (erased_.has_record(digests_[file], raw.source.byte_offset)) return;
-    ParsedRecord parsed = tools_.local().parser.parse(raw);
+    ParsedRecord parsed = tools.parser.parse(raw);
     const auto begin = [&]() -> Document& {
       Document& d = documents.emplace_back();
       d.raw = &raw;

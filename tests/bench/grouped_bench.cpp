@@ -9,10 +9,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +20,7 @@
 #include "core/model/load_model.h"
 #include "core/tensor_memory.h"
 #include "lora/tenant_slots.h"
+#include "tests/bench/measure.h"
 #include "tests/support/guarded_main.h"
 #include "train/grouped.h"
 #include "train/optimizer.h"
@@ -29,16 +28,11 @@
 namespace decant {
 namespace {
 
+using test::seconds_of, test::status_mib;
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values.at(values.size() / 2);
-}
-
-int64_t peak_mib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) / 1024;
-  return 0;
 }
 
 ModelConfig seven_b(int64_t layers) {
@@ -102,12 +96,6 @@ class Tenants {
   std::vector<Batch> batches_;
 };
 
-double seconds_of(const auto& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 int run(int count, char** arguments) {
   check(count >= 5,
         "usage: grouped_bench TENANTS ROWS ROUNDS THREADS [LAYERS] or memory TENANTS ROWS LAYERS");
@@ -120,10 +108,10 @@ int run(int count, char** arguments) {
   Decoder model = random_decoder(seven_b(memory ? argument(4, 2) : argument(5, 2)), Dtype::kBf16, 1);
   Json out;
   if (memory) {
-    out["base_mib"] = peak_mib();
+    out["base_mib"] = status_mib("VmHWM");
     Tenants tenants(model, argument(2, 8), argument(3, 64));
     for (int i = 0; i < 2; ++i) tenants.step(0, tenants.count());
-    out["peak_mib"] = peak_mib();
+    out["peak_mib"] = status_mib("VmHWM");
   } else {
     Tenants tenants(model, argument(1, 8), argument(2, 64));
     std::vector<double> together, after, ratios;

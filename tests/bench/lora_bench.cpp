@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <string>
 
@@ -26,6 +25,7 @@
 #include "core/tensor_memory.h"
 #include "distill/distill_loss.h"
 #include "lora/attach.h"
+#include "tests/bench/measure.h"
 #include "tests/support/guarded_main.h"
 #include "train/optimizer.h"
 
@@ -55,15 +55,10 @@ int posix_memalign(void** out, size_t alignment, size_t bytes) noexcept {
 namespace decant {
 namespace {
 
+using test::status_mib;
+
 double now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-int64_t peak_mib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) / 1024;
-  return 0;
 }
 
 int64_t page_faults() {
@@ -224,7 +219,7 @@ int run(int count, char** arguments) {
   out["step_seconds"] = seconds;
   out["losses"] = losses;
   out["first_step_seconds"] = first;
-  out["peak_mib"] = peak_mib();
+  out["peak_mib"] = status_mib("VmHWM");
   out["page_faults"] = faults;
   out["large_allocations"] = large;
   out["gemm_gflops"] = gemm_gflops(model);

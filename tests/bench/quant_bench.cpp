@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -21,24 +20,14 @@
 #include "core/kernels/quantized_gemm.h"
 #include "core/model/load_model.h"
 #include "lora/attach.h"
+#include "tests/bench/measure.h"
 #include "tests/support/guarded_main.h"
 #include "train/optimizer.h"
 
 namespace decant {
 namespace {
 
-double seconds_of(const auto& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-int64_t status_mib(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(key + ":")) return std::strtoll(line.c_str() + key.size() + 1, nullptr, 10) / 1024;
-  return 0;
-}
+using test::seconds_of, test::status_mib;
 
 int memory(int count, char** arguments) {
   check(count >= 4, "usage: quant_bench memory LAYERS TOKENS [none|int8|nf4|nf4_dq]");
