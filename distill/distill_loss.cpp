@@ -2,21 +2,10 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
+#include "core/kernels/gemm.h"
 #include "core/kernels/head_cross_entropy.h"
-#include "distill/divergence.h"
 
 namespace decant {
-
-void DistillLossConfig::validate(const Place& place) const {
-  check(std::isfinite(cross_entropy) && cross_entropy >= 0, place("cross_entropy"),
-        ": must not be negative, found ", cross_entropy);
-  check(std::isfinite(kl) && kl >= 0, place("kl"), ": must not be negative, found ", kl);
-  check(cross_entropy + kl > 0, place("kl"), ": 'cross_entropy' and 'kl' must not both be 0");
-  check(std::isfinite(temperature) && temperature > 0, place("temperature"), ": must be above 0, found ",
-        temperature);
-}
 
 DistillPart distill_loss(const Decoder& teacher, const DistillLossConfig& config, Decoder& student,
                          const Batch& batch, const at::Tensor& hidden, double scale, bool gradients) {
@@ -31,21 +20,24 @@ DistillPart distill_loss(const Decoder& teacher, const DistillLossConfig& config
   Batch undisturbed = batch;
   undisturbed.training.clear();
   const at::Tensor teacher_hidden = config.kl > 0 ? forward(teacher, undisturbed) : at::Tensor();
+  const auto taught = [&](const at::Tensor& rows) {
+    const auto h = teacher_hidden.index_select(0, rows);
+    const auto& head = teacher.head().value;
+    const double cap = teacher.config.logit_cap;
+    return cap > 0 ? head_logits(h, head, /*decode=*/false, cap) : decant::linear(h, head, {});
+  };
   const auto chunk_loss = [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
     const at::Tensor teacher_logits =
-        teacher_hidden.defined()
-            ? head_logits(teacher_hidden.index_select(0, rows), teacher.head().value, /*decode=*/false,
-                          teacher.config.logit_cap)
-            : logits.clone();  // KL of equals: 0
-    const DistillSums sums = cross_entropy_and_kl(
-        logits, teacher_logits, targets.targets.index_select(0, rows), targets.weights.index_select(0, rows),
-        config.cross_entropy, config.kl, config.temperature, with_gradients);
+        teacher_hidden.defined() ? taught(rows) : logits.clone();  // KL of equals: 0
+    const DistillSums sums =
+        cross_entropy_and_kl(logits, teacher_logits, targets.targets.index_select(0, rows),
+                             targets.weights.index_select(0, rows), config, scale, with_gradients);
     part.cross_entropy += sums.cross_entropy;
     part.kl += sums.kl;
     return sums.sum;
   };
-  const HeadLoss loss = head_loss(hidden, student.head(), targets.weights, scale, gradients, chunk_loss,
-                                  student.config.logit_cap);
+  const HeadLoss loss =
+      head_loss(hidden, student.head(), targets.weights, gradients, chunk_loss, student.config.logit_cap);
   part.sum = loss.sum;
   part.weight = loss.weight;
   part.d_hidden = loss.d_hidden;

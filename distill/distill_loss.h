@@ -5,23 +5,10 @@
 #include <cstdint>
 #include <memory>
 
-#include "core/config.h"
 #include "core/model/decoder.h"
+#include "distill/divergence.h"
 
 namespace decant {
-
-struct DistillLossConfig {
-  double cross_entropy = 0.5;
-  double kl = 0.5;
-  double temperature = 1.0;
-
-  static void visit(auto& c, auto&& field) {
-    field("cross_entropy", c.cross_entropy, "weight of the next-token loss on the text");
-    field("kl", c.kl, "weight of KL(teacher || student)");
-    field("temperature", c.temperature, "softens both distributions; the KL is multiplied by its square");
-  }
-  void validate(const Place& place) const;
-};
 
 // What train() takes as an Objective (train/trainer.h); distill and train are siblings, so the type is
 // spelled out. `teacher` must outlive it and share the student's vocabulary (Error if sizes differ).

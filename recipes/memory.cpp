@@ -245,7 +245,6 @@ StepPlan plan_student(const LoadedRecipe& loaded, Dtype dtype, const KnownModel&
   const auto training_of = [&, row](const TrainConfig& config) {
     TrainingMemory training = common(dtype, {student, teacher.stored}, config, row);
     training.teacher = teacher.config;
-    training.temperature = section.loss.temperature;
     training.trains = [](const std::string&) { return true; };
     return training;
   };

@@ -362,7 +362,7 @@ class Training {
     if (t_.teacher) {
       const PassMemory taught = pass_of(*t_.teacher, {rows});
       const ForwardMemory theirs = forward_memory(walk_, taught, teacher_layers(), false);
-      d.push_back(distill_loss_memory(walk_, pass_, &taught, t_.temperature, rows));
+      d.push_back(distill_loss_memory(walk_, pass_, &taught, rows));
     } else if (t_.config.objective == ObjectiveKind::kSft) {
       d.push_back(cross_entropy_memory(walk_, pass_, rows - 1));
     } else {

@@ -35,7 +35,6 @@ struct TrainingMemory {
   std::function<bool(const std::string& weight)> trains;  // weights of the model; empty: none
   std::vector<AdapterMemory> adapters;                    // those that have a place at one time
   TrainConfig config;  // of which the objective, the optimizer, noise, checkpoints and probe matter
-  double temperature = 1;
   bool measures = false;        // on held-out text, whatever config.probe says
   bool digests = true;          // of the base's weights, once it is loaded (adapters)
   int64_t measured_tokens = 0;  // of one forward when it does

@@ -84,34 +84,29 @@ class Step {
     });
   }
 
-  Room distill_loss(const PassMemory* teacher, double temperature, int64_t rows) {
-    const int64_t tokens = pass_.tokens(), width = config_.hidden_size, vocabulary = config_.vocab_size;
-    Room d_hidden = take(tokens, width);
+  Room distill_loss(const PassMemory* teacher, int64_t rows) {
+    const int64_t width = config_.hidden_size, vocabulary = config_.vocab_size;
+    const auto element = [](const PassMemory& pass) {
+      return pass.config->logit_cap > 0 ? kFloat : pass.element;
+    };
+    Room d_hidden = take(pass_.tokens(), width);
     each_chunk(rows, [&](int64_t n) {
-      const auto wide = [&] { return take_wide(n, vocabulary); };
       const Room h = take(n, width);
-      Room logits = product(n, width, vocabulary);
-      if (pass_.element != 4) logits = wide();
+      Room logits = this->logits(n);
+      const Room slope = config_.logit_cap > 0 ? this->slope(n) : nullptr;
+      int64_t common = element(pass_);
       Room taught;
       if (teacher == nullptr) {
-        taught = wide();
+        taught = walk_.take(n * vocabulary * common);
       } else {
+        common = std::max(common, element(*teacher));
         const Room rows_of = walk_.take(n * teacher->config->hidden_size * teacher->element);
-        taught = Step(walk_, *teacher).product(n, teacher->config->hidden_size, vocabulary);
-        if (teacher->element != 4) taught = wide();
+        taught = Step(walk_, *teacher).logits(n);
       }
-      {
-        const Room log_probabilities = wide();
-        Room log_q, log_p;
-        for (Room* one : {&log_q, &log_p}) {
-          const Room cooler = temperature == 1 ? nullptr : wide();
-          *one = wide();
-        }
-        const Room p = wide();
-        const Room ruled_out = walk_.take(n * vocabulary);
-      }
+      if (teacher != nullptr && element(*teacher) != common) taught = walk_.take(n * vocabulary * common);
+      if (element(pass_) != common) logits = walk_.take(n * vocabulary * common);
       taught.reset();
-      const Room d = pass_.element == 4 ? nullptr : take(n, vocabulary);
+      const Room d = pass_.element == common ? nullptr : take(n, vocabulary);
       const Room dx = product(n, vocabulary, width);
       if (pass_.head_trains) weight_grad(n, vocabulary, width);
     });
@@ -647,20 +642,26 @@ class Step {
     return project_backward(tokens, layer.inputs, need_h || layer.trains_norms);
   }
 
+  // Of n rows, capped where the model caps them.
+  Room logits(int64_t n) {
+    Room raw = product(n, config_.hidden_size, config_.vocab_size);
+    if (config_.logit_cap <= 0) return raw;
+    const auto wide = [&] { return take_wide(n, config_.vocab_size); };
+    const Room raised = pass_.element == kFloat ? nullptr : wide();
+    const Room divided = wide(), tanh = wide();
+    return wide();
+  }
+  Room slope(int64_t n) {
+    const auto wide = [&] { return take_wide(n, config_.vocab_size); };
+    const Room divided = wide(), squared = wide();
+    return wide();
+  }
+
   // A chunk of the loss in its plain form (a capped head).
   void plain_chunk(int64_t n) {
     const int64_t vocabulary = config_.vocab_size, width = config_.hidden_size;
     const auto wide = [&] { return take_wide(n, vocabulary); };
-    const Room logits = [&] {
-      const Room raw = product(n, width, vocabulary);
-      const Room raised = pass_.element == kFloat ? nullptr : wide();
-      const Room divided = wide(), tanh = wide();
-      return wide();
-    }();
-    const Room slope = [&] {
-      const Room divided = wide(), squared = wide();
-      return wide();
-    }();
+    const Room logits = this->logits(n), slope = this->slope(n);
     { const Room log_softmax = wide(), softmax = wide(); }
     const Room d = pass_.element == kFloat ? nullptr : take(n, vocabulary);
     const Room dx = product(n, vocabulary, width);
@@ -692,9 +693,8 @@ void log_probabilities_memory(MemoryWalk& walk, const PassMemory& pass, int64_t 
   Step(walk, pass).log_probabilities(rows);
 }
 
-Room distill_loss_memory(MemoryWalk& walk, const PassMemory& pass, const PassMemory* teacher,
-                         double temperature, int64_t rows) {
-  return Step(walk, pass).distill_loss(teacher, temperature, rows);
+Room distill_loss_memory(MemoryWalk& walk, const PassMemory& pass, const PassMemory* teacher, int64_t rows) {
+  return Step(walk, pass).distill_loss(teacher, rows);
 }
 
 }  // namespace decant

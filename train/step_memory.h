@@ -82,7 +82,6 @@ void backward_memory(MemoryWalk& walk, const PassMemory& pass, const std::vector
 Room cross_entropy_memory(MemoryWalk& walk, const PassMemory& pass, int64_t rows);
 void log_probabilities_memory(MemoryWalk& walk, const PassMemory& pass, int64_t rows);
 // With a teacher's last hidden states; `teacher` may be null (no KL).
-Room distill_loss_memory(MemoryWalk& walk, const PassMemory& pass, const PassMemory* teacher,
-                         double temperature, int64_t rows);
+Room distill_loss_memory(MemoryWalk& walk, const PassMemory& pass, const PassMemory* teacher, int64_t rows);
 
 }  // namespace decant

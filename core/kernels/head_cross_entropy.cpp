@@ -52,19 +52,20 @@ at::Tensor capped(const at::Tensor& logits, double cap) {
 
 }  // namespace
 
-HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
-                   bool gradients, const ChunkLoss& chunk_loss, double cap) {
+HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, bool gradients,
+                   const ChunkLoss& chunk_loss, double cap) {
   HeadLoss loss;
   loss.weight = weights.to(at::kDouble).sum().item<double>();
   if (gradients) loss.d_hidden = at::zeros(hidden.sizes(), hidden.options());
   for_chunks(hidden, weights, [&](const at::Tensor& rows, const at::Tensor& h) {
-    auto logits = capped(plain::wide(decant::linear(h, head.value, {})), cap);
+    auto logits = decant::linear(h, head.value, {});
+    if (cap > 0) logits = capped(plain::wide(logits), cap);
     at::Tensor slope;
     if (gradients && cap > 0) slope = 1 - (logits / cap).square();
     loss.sum += chunk_loss(rows, logits, gradients);
     if (!gradients) return;
     if (slope.defined()) logits.mul_(slope);
-    const auto d = logits.mul_(scale).to(hidden.scalar_type());
+    const auto d = logits.to(hidden.scalar_type());
     loss.d_hidden.index_copy_(0, rows, linear_input_grad(d, head.value));
     if (head.trainable) add_weight_grad(head.grad, d, h);
     add_row_grad(head, d, h);
@@ -77,8 +78,9 @@ namespace {
 HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at::Tensor& targets,
                              const at::Tensor& weights, double scale, bool gradients, double cap) {
   return head_loss(
-      hidden, head, weights, scale, gradients,
+      hidden, head, weights, gradients,
       [&](const at::Tensor& rows, at::Tensor& logits, bool with_gradients) {
+        logits = plain::wide(logits);
         check_targets(rows, targets, logits.size(1));
         const auto target = targets.index_select(0, rows);
         const auto weight = weights.index_select(0, rows).to(logits.scalar_type());
@@ -86,7 +88,7 @@ HeadLoss plain_cross_entropy(const at::Tensor& hidden, Parameter& head, const at
         if (with_gradients) {
           logits.copy_(at::softmax(logits, 1));
           logits.scatter_add_(1, target.unsqueeze(1), at::full({target.numel(), 1}, -1, logits.options()));
-          logits.mul_(weight.unsqueeze(1));
+          logits.mul_(weight.unsqueeze(1)).mul_(scale);
         }
         return (losses * weight).to(at::kDouble).sum().item<double>();
       },
@@ -107,7 +109,7 @@ std::vector<double> chunk_log_probabilities(at::Tensor& logits, const at::Tensor
     at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         auto* z = p + i * vocabulary;
-        const float log_sum = loop.log_sum_exp(z, vocabulary);
+        const float log_sum = loop.log_sum_exp(z, vocabulary, 1);
         const double log_p = of_target(i).template item<double>() - log_sum;
         result[static_cast<size_t>(i)] = log_p;
         if (factors == nullptr) continue;

@@ -47,11 +47,12 @@ std::vector<HeadLoss> segmented_cross_entropy(const at::Tensor& hidden, const Pa
                                               double cap = 0);
 
 // The same walk for any loss on logits (distillation): `chunk_loss` gets the rows' indices [n] int64, their
-// fp32 logits [n, V], and returns the chunk's loss sum after overwriting the logits with d sum / d logits
-// (when `gradients`). Rows are those with a weight other than 0, in order, in chunks of kHeadChunk.
+// logits [n, V] in hidden's type (fp32 at least with a cap), and returns the chunk's loss sum after replacing
+// the logits, of any floating type, by d(sum * scale) / d logits (when `gradients`; the scale is its own).
+// Rows are those with a weight other than 0, in order, in chunks of kHeadChunk.
 using ChunkLoss = std::function<double(const at::Tensor& rows, at::Tensor& logits, bool gradients)>;
-HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, double scale,
-                   bool gradients, const ChunkLoss& chunk_loss, double cap = 0);
+HeadLoss head_loss(const at::Tensor& hidden, Parameter& head, const at::Tensor& weights, bool gradients,
+                   const ChunkLoss& chunk_loss, double cap = 0);
 
 // log p(target) [T] fp32, without gradients; 0 where weight is 0. `most_likely`, when given, becomes the
 // token with the largest logit of each of these rows [T] int64 (the first of equals), -1 where weight is 0.

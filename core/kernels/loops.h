@@ -40,6 +40,11 @@ struct CodedMoments {
   const CodeTable *m_table, *v_table;
 };
 
+// log q = student / temperature - student_log_sum, log p likewise; log_sum is the student's at temperature 1.
+struct DivergenceNumbers {
+  float inverse_temperature, student_log_sum, teacher_log_sum, log_sum, kl, cross_entropy;
+};
+
 template <class T>
 struct LoopsOf {
   // x (+ delta when given, stored in sum) -> y, inverse (may be null). See rms_norm.h.
@@ -53,10 +58,13 @@ struct LoopsOf {
                const float* sine, float sign);
   void (*swiglu)(const T* gate_up, int64_t rows, int64_t width, T* out);
   void (*swiglu_backward)(const T* dh, const T* gate_up, int64_t rows, int64_t width, T* d_gate_up);
-  // log sum exp of a row.
-  float (*log_sum_exp)(const T* row, int64_t n);
+  // log sum exp of factor * row.
+  float (*log_sum_exp)(const T* row, int64_t n, float factor);
   // row <- factor * exp(row - log_sum), in place.
   void (*softmax_gradient)(T* row, int64_t n, float log_sum, float factor);
+  // sum p (log p - log q) of one row of logits; with `gradients`, student <- kl (q - p) + cross_entropy
+  // softmax(student), which lacks the target's own term.
+  double (*divergence)(T* student, const T* teacher, int64_t n, const DivergenceNumbers& k, bool gradients);
   // y [rows, columns] += factor * delta.
   void (*add_scaled)(T* y, int64_t y_stride, const float* delta, int64_t delta_stride, int64_t rows,
                      int64_t columns, float factor);

@@ -1,9 +1,10 @@
 // Training steps on real token ids, timed: decant's side of scripts/bench.sh (its peer is peers/lora_peft.py;
 // both print the same JSON).
-//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint]
+//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint] [lean]
 // STARTED: seconds since the epoch when the process was launched. full: all weights instead of LoRA; distill:
 // a student of every other layer learns the model's distributions (forward KL); micro: every row is a
-// micro-batch of its own, the step is the same; checkpoint: activations are made again.
+// micro-batch of its own, the step is the same; checkpoint: activations are made again; lean: bf16 weights
+// without fp32 masters and 8-bit moments.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <sys/resource.h>
@@ -146,7 +147,7 @@ using Rows = std::vector<std::vector<int64_t>>;
 
 int run(int count, char** arguments) {
   check(count >= 6,
-        "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint]");
+        "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint] [lean]");
   const auto asked = [&](std::string_view word) {
     return std::any_of(arguments + 6, arguments + count, [&](const char* a) { return word == a; });
   };
@@ -167,7 +168,12 @@ int run(int count, char** arguments) {
   else
     attach_lora(model, LoraConfig{});
   const auto parameters = full ? model.parameters() : model.adapter_parameters();
-  Optimizer optimizer(parameters, OptimizerConfig{});
+  OptimizerConfig how;
+  if (asked("lean")) {
+    how.masters = Masters::kStochastic;
+    how.state = MomentState::kInt8;
+  }
+  Optimizer optimizer(parameters, how);
   DistillLossConfig kl_alone;
   kl_alone.cross_entropy = 0;
   kl_alone.kl = 1;

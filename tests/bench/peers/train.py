@@ -63,7 +63,7 @@ def tell(title, results):
     """What a side of decant's own did, beside the bound of its matrix products."""
     last = results[-1]
     if "gemm_bound_seconds" not in last:
-        return say(f"  {title}: peak {last['peak_mib']} MiB, page faults {last['page_faults']}, "
+        return say(f"  {title}: {spread([tokens_per_second(r) for r in results])} tokens/s, peak {last['peak_mib']} MiB, page faults {last['page_faults']}, "
                    f"C allocations above 1 MiB {last['large_allocations']}")
     bound = [100 * r["gemm_bound_seconds"] / steady(r) for r in results]
     say(f"  {title}: {spread([tokens_per_second(r) for r in results])} tokens/s, {spread(bound)} % of the GEMM bound "
@@ -133,10 +133,13 @@ if "isa" in sections:
         say("\nisa: skipped, this processor has no AMX: section lora is the comparison without it")
 if "full" in sections:
     against_peer("full fine-tune, SmolLM2-135M, 4x512, against transformers with autocast", four, ("full",))
+    tell("bf16 weights, 8-bit moments", [ours(four, "full", "lean")])
 if "qwen" in sections:
     against_peer("LoRA bf16, Qwen2.5-0.5B's shape, 1x512, against transformers + peft", ids_file([512]), folder=qwen_folder())
 if "distill" in sections:
     against_peer("distillation 135M to its every other layer, forward KL, 1x2048, against transformers", one, ("distill",))
+    tell("bf16 weights, 8-bit moments", [ours(one, "distill", "lean")])
+    tell("bf16 weights, 8-bit moments, activations made again", [ours(one, "distill", "lean", "checkpoint")])
 if "documents" in sections:
     lengths = [40, 200, 80, 160, 120, 60, 180, 100, 140] * 2  # mean 120
     short_ids = ids_file(lengths)
