@@ -47,9 +47,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     int64_t lost = 0;
     if (mode == SpecialMode::kAsText) return encode_text(text, ids);
-    std::vector<Span> spans;
+    std::vector<TextOrToken> spans;
     special_->split(text, false, spans);
-    for (const Span& span : spans) {
+    for (const TextOrToken& span : spans) {
       if (span.id >= 0)
         ids.push_back(span.id);
       else

@@ -78,7 +78,8 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, const std::
   if (nodes_[0].children.size() == 1) only_start_ = nodes_[0].children[0].first;
 }
 
-void AddedTokenMatcher::split(std::string_view text, bool special_as_text, std::vector<Span>& spans) const {
+void AddedTokenMatcher::split(std::string_view text, bool special_as_text,
+                              std::vector<TextOrToken>& spans) const {
   size_t taken = 0, at = 0;
   while (!tokens_.empty() && at < text.size()) {
     if (only_start_ >= 0) {

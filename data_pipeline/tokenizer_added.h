@@ -19,7 +19,7 @@ struct AddedToken {
 };
 
 // A stretch of text (id -1), or an added token.
-struct Span {
+struct TextOrToken {
   std::string_view text;
   int64_t id = -1;
 };
@@ -31,7 +31,7 @@ class AddedTokenMatcher {
   bool empty() const { return tokens_.empty(); }
   // Appends the spans of `text`, none of them an empty stretch of text. `special_as_text`: matches of special
   // tokens are passed over.
-  void split(std::string_view text, bool special_as_text, std::vector<Span>& spans) const;
+  void split(std::string_view text, bool special_as_text, std::vector<TextOrToken>& spans) const;
 
  private:
   struct Node {

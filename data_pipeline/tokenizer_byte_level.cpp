@@ -56,7 +56,7 @@ class ByteLevelTokenizer final : public Tokenizer {
       text = repaired;
     }
     const bool as_text = mode == SpecialMode::kAsText;
-    thread_local std::vector<Span> outer, inner;
+    thread_local std::vector<TextOrToken> outer, inner;
     outer.clear();
     raw_.split(text, as_text, outer);
     int64_t lost = 0;
@@ -80,7 +80,7 @@ class ByteLevelTokenizer final : public Tokenizer {
       }
       inner.clear();
       normalized_.split(plain, as_text, inner);
-      for (const Span& span : inner) {
+      for (const TextOrToken& span : inner) {
         if (span.id >= 0)
           ids.push_back(span.id);
         else

@@ -89,11 +89,8 @@ void update_stochastic(const AdamwTensor& one, const Piece& piece) {
   uint16_t noise[kDraws];
   for (auto first = piece.begin, end = piece.begin + piece.count; first < end; first += kDraws) {
     const auto count = std::min(kDraws, end - first);
-    for (int64_t i = 0; i < count; i += 8) {  // one Philox draw serves eight elements
-      const auto draw = philox(one.seed, one.stream, static_cast<uint64_t>((first + i) / 8));
-      for (size_t j = 0; j < 8; ++j)
-        noise[static_cast<size_t>(i) + j] = static_cast<uint16_t>(draw[j / 2] >> (16 * (j % 2)));
-    }
+    // One draw serves eight elements.
+    loops()->draw_words(one.seed, one.stream, static_cast<uint64_t>(first / 8), (count + 7) / 8, noise);
     auto* w = words(one.master) + first;
     const auto* grad = one.grad.const_data_ptr<float>() + first;
     if (one.moments.coded())

@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "core/hash.h"
+#include "core/kernels/gemm.h"
+#include "core/kernels/loops.h"
 #include "core/random.h"
 
 namespace decant {
@@ -36,6 +38,7 @@ at::Tensor dropout_mask(const Dropout& dropout, std::span<const TrainingRows> tr
   at::Tensor mask = at::empty({end - begin, bytes}, at::kByte);
   auto* out = mask.mutable_data_ptr<uint8_t>();
   const uint32_t below = dropped_parts(dropout.probability);
+  const bool fast = !use_plain_kernels(mask);
   int64_t covered = 0;
   for (const TrainingRows& rows : training) {
     const int64_t first = std::max(begin, rows.begin), last = std::min(end, rows.end);
@@ -47,6 +50,10 @@ at::Tensor dropout_mask(const Dropout& dropout, std::span<const TrainingRows> tr
       for (int64_t row = from; row < to; ++row) {
         // Eight elements a draw; 2^20 draws are kept for a token.
         const auto token = static_cast<uint64_t>(rows.first_token + row - rows.begin) << 20;
+        if (fast) {
+          loops()->draw_bits(dropout.seed, stream, token, bytes, below, out + (row - begin) * bytes);
+          continue;
+        }
         for (int64_t byte = 0; byte < bytes; ++byte) {
           const auto draw = philox(dropout.seed, stream, token | static_cast<uint64_t>(byte));
           uint32_t bits = 0;

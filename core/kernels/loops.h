@@ -68,6 +68,13 @@ struct LoopsOf {
   // y [rows, columns] += factor * delta.
   void (*add_scaled)(T* y, int64_t y_stride, const float* delta, int64_t delta_stride, int64_t rows,
                      int64_t columns, float factor);
+  // Where a bit of dropped (core/kernels/dropout.h) is set: y [rows, columns] contiguous gets 0 instead of x,
+  // or stays as it is instead of being added to. A row of bits begins at a byte.
+  void (*copy_kept)(const T* x, int64_t x_stride, const uint8_t* dropped, int64_t dropped_stride,
+                    int64_t rows, int64_t columns, T* y);
+  void (*add_scaled_kept)(T* y, int64_t y_stride, const float* delta, int64_t delta_stride,
+                          const uint8_t* dropped, int64_t dropped_stride, int64_t rows, int64_t columns,
+                          float factor);
   // grad [columns] += column sums.
   void (*add_columns)(float* grad, const T* x, int64_t stride, int64_t rows, int64_t columns);
 
@@ -134,6 +141,11 @@ struct Loops {
   // One block of at most kCodeBlock elements; encode_block returns its absmax.
   float (*encode_block)(const float* x, int64_t n, const CodeTable& table, uint8_t* codes);
   void (*decode_block)(const uint8_t* codes, float absmax, int64_t n, const CodeTable& table, float* out);
+  // The eight 16-bit parts of philox(seed, stream, counter + i) (core/random.h), lower halves first.
+  void (*draw_words)(uint64_t seed, uint64_t stream, uint64_t counter, int64_t draws, uint16_t* out);
+  // Which of these are below the limit (at most 65535), a bit each: one byte a draw.
+  void (*draw_bits)(uint64_t seed, uint64_t stream, uint64_t counter, int64_t draws, uint32_t limit,
+                    uint8_t* out);
   double (*sum_of_squares)(const float* x, int64_t n);
   // Softmax over scores[0..n) in place; returns nothing when n is 0.
   void (*softmax)(float* scores, int64_t n);

@@ -121,11 +121,14 @@ std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows,
 }
 
 // y [rows, N] += factor s b, in place, the product in fp32 blocks and never at full width. s [rows, R]; b is
-// [R, N], or with `b_transposed` [N, R].
-void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b_transposed, double factor) {
+// [R, N], or with `b_transposed` [N, R]. Elements that `dropped` (dropout.h) names stay as they are.
+void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b_transposed, double factor,
+                  const at::Tensor& dropped = {}) {
   if (y.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
     const auto bw = b.to(at::kFloat);
-    y.copy_(y.to(at::kFloat).add_(at::mm(s.to(at::kFloat), b_transposed ? bw.t() : bw), factor));
+    auto sum = y.to(at::kFloat).add_(at::mm(s.to(at::kFloat), b_transposed ? bw.t() : bw), factor);
+    if (dropped.defined()) sum = at::where(dropped_elements(dropped, y.size(1)), y, sum);
+    y.copy_(sum);
     return;
   }
   constexpr int64_t kRows = 64, kColumns = 256;
@@ -154,8 +157,14 @@ void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b
         for (int64_t c = 0; c < column_blocks; ++c) {
           tile_product(kRows, kColumns, deep, left.data(), deep, values<T>(right) + c * deep * kColumns,
                        kColumns, delta.data(), kColumns, false);
-          loop.add_scaled(to + row * y.stride(0) + c * kColumns, y.stride(0), delta.data(), kColumns, m,
-                          std::min(kColumns, columns - c * kColumns), static_cast<float>(factor));
+          auto* here = to + row * y.stride(0) + c * kColumns;
+          const auto n = std::min(kColumns, columns - c * kColumns);
+          if (dropped.defined())
+            loop.add_scaled_kept(here, y.stride(0), delta.data(), kColumns,
+                                 dropped.const_data_ptr<uint8_t>() + row * dropped.size(1) + c * kColumns / 8,
+                                 dropped.size(1), m, n, static_cast<float>(factor));
+          else
+            loop.add_scaled(here, y.stride(0), delta.data(), kColumns, m, n, static_cast<float>(factor));
         }
       }
     });
@@ -164,8 +173,19 @@ void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b
 
 // The group's rows of x, what it drops at 0.
 at::Tensor input_of(const TermGroup& group, const at::Tensor& x) {
-  const auto rows = x.slice(0, group.begin, group.end);
-  return group.mask.defined() ? rows.masked_fill(dropped_elements(group.mask, x.size(1)), 0) : rows;
+  const auto given = x.slice(0, group.begin, group.end);
+  if (!group.mask.defined()) return given;
+  const auto rows = with_plain_rows(given);
+  auto kept = at::empty(rows.sizes(), rows.options());
+  with_loops(rows, [&](const auto& loop, auto* from) {
+    auto* to = values<std::remove_pointer_t<decltype(from)>>(kept);
+    at::parallel_for(0, rows.size(0), kRowGrain, [&](int64_t begin, int64_t end) {
+      loop.copy_kept(from + begin * rows.stride(0), rows.stride(0),
+                     group.mask.template const_data_ptr<uint8_t>() + begin * group.mask.size(1),
+                     group.mask.size(1), end - begin, rows.size(1), to + begin * rows.size(1));
+    });
+  });
+  return kept;
 }
 
 double scale_of(const TermGroup& group, const LowRankTerm& term) {
@@ -321,12 +341,7 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
     }
     if (!need_dx) continue;
     auto dx_rows = dx.slice(0, group.begin, group.end);
-    at::Tensor before;
-    if (group.mask.defined()) before = dx_rows.clone();
-    add_low_rank(dx_rows, ds, group.a, false, 1);
-    // What was dropped has no gradient.
-    if (before.defined())
-      dx_rows.copy_(at::where(dropped_elements(group.mask, dx_rows.size(1)), before, dx_rows));
+    add_low_rank(dx_rows, ds, group.a, false, 1, group.mask);  // what was dropped has no gradient
   }
   return dx;
 }

@@ -78,9 +78,9 @@ void tile_linear(const at::Tensor& x, const Stack& stack, const at::Tensor& bias
   const auto packed = at::empty({tiles, deep * tile}, x.options());
   at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      quantized_loops()->pack_transposed(words(x) + t * tile * x.stride(0), x.stride(0),
-                                         std::min(tile, rows - t * tile), inputs, tile, deep,
-                                         words(packed) + t * deep * tile);
+      loops()->bf16.pack_columns(words(x) + t * tile * x.stride(0), x.stride(0),
+                                 std::min(tile, rows - t * tile), inputs, tile, deep,
+                                 words(packed) + t * deep * tile);
   });
   at::parallel_for(0, round_up(outputs, kWide) / kWide, 1, [&](int64_t begin, int64_t end) {
     const TileScope scope;

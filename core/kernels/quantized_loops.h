@@ -31,10 +31,6 @@ struct QuantizedLoops {
                         float* out);
   // Two rows as a right operand of tile.h: out[2 i] = a[i], out[2 i + 1] = b[i].
   void (*interleave)(const uint16_t* a, const uint16_t* b, int64_t count, uint16_t* out);
-  // x [rows, columns] as the right operand x^T, [padded_columns / 2][width][2] with zeros beyond rows and
-  // columns. width is a multiple of 16, padded_columns of 32.
-  void (*pack_transposed)(const uint16_t* x, int64_t stride, int64_t rows, int64_t columns, int64_t width,
-                          int64_t padded_columns, uint16_t* out);
   // x [columns, width] of floats (+ bias [columns], may be null), transposed: y [rows, columns], rows <=
   // width.
   void (*store_transposed)(const float* x, int64_t width, const uint16_t* bias, int64_t rows, int64_t columns,

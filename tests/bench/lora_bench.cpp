@@ -1,8 +1,9 @@
 // Training steps on real token ids, timed: decant's side of scripts/bench.sh (its peer is peers/lora_peft.py;
 // both print the same JSON).
-//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint] [lean]
+//   lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill|dropout] [micro] [checkpoint] [lean]
 // STARTED: seconds since the epoch when the process was launched. full: all weights instead of LoRA; distill:
-// a student of every other layer learns the model's distributions (forward KL); micro: every row is a
+// a student of every other layer learns the model's distributions (forward KL); dropout: 0.1 of what LoRA
+// reads; micro: every row is a
 // micro-batch of its own, the step is the same; checkpoint: activations are made again; lean: bf16 weights
 // without fp32 masters and 8-bit moments.
 #include <ATen/ATen.h>
@@ -147,7 +148,8 @@ using Rows = std::vector<std::vector<int64_t>>;
 
 int run(int count, char** arguments) {
   check(count >= 6,
-        "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill] [micro] [checkpoint] [lean]");
+        "usage: lora_bench MODEL IDS.json STEPS THREADS STARTED [full|distill|dropout] [micro] [checkpoint] "
+        "[lean]");
   const auto asked = [&](std::string_view word) {
     return std::any_of(arguments + 6, arguments + count, [&](const char* a) { return word == a; });
   };
@@ -163,10 +165,12 @@ int run(int count, char** arguments) {
       layers.push_back(static_cast<int64_t>(layer));
     model = keep_layers(teacher, layers);
   }
+  LoraConfig lora;
+  lora.dropout = asked("dropout") ? 0.1 : 0;
   if (full)
     make_trainable(model);
   else
-    attach_lora(model, LoraConfig{});
+    attach_lora(model, lora);
   const auto parameters = full ? model.parameters() : model.adapter_parameters();
   OptimizerConfig how;
   if (asked("lean")) {
@@ -192,8 +196,9 @@ int run(int count, char** arguments) {
       batches.push_back(make_batch(rows));
     double weight = 0, sum = 0;
     tokens = 0;
-    for (const auto& batch : batches) {
+    for (auto& batch : batches) {
       weight += batch.total_weight();
+      batch.training = {{0, batch.size(), step, tokens}};
       tokens += batch.size();
     }
     for (const auto& batch : batches) {

@@ -6,11 +6,55 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "core/kernels/gemm.h"
+#include "core/kernels/loops.h"
 #include "core/kernels/plain.h"
 #include "core/kernels/projection.h"
+#include "core/random.h"
 
 namespace decant {
 namespace {
+
+// Sixteen counters at a time, over the end of the counter's lower word, and a part of sixteen.
+TEST(Dropout, DrawsOfTheLoopsArePhiloxs) {
+  if (loops() == nullptr) GTEST_SKIP() << "no AVX2";
+  const uint64_t seed = 0x299f31d0a4093822, stream = 0x0370734413198a2e;
+  for (const uint64_t counter : {uint64_t{0}, (uint64_t{3} << 32) - 7, ~uint64_t{0} - 4})
+    for (const int64_t draws : {1, 15, 16, 37}) {
+      std::vector<uint16_t> words(static_cast<size_t>(8 * draws) + 1, 7), expected;
+      loops()->draw_words(seed, stream, counter, draws, words.data());
+      for (int64_t i = 0; i < draws; ++i)
+        for (const uint32_t word : philox(seed, stream, counter + static_cast<uint64_t>(i)))
+          for (const uint32_t half : {word & 0xffff, word >> 16})
+            expected.push_back(static_cast<uint16_t>(half));
+      expected.push_back(7);  // not written
+      EXPECT_EQ(words, expected) << counter << ", " << draws;
+      for (const uint32_t limit : {uint32_t{0}, uint32_t{1}, uint32_t{30000}, uint32_t{65535}}) {
+        std::vector<uint8_t> bits(static_cast<size_t>(draws) + 1, 7), bits_expected(bits);
+        loops()->draw_bits(seed, stream, counter, draws, limit, bits.data());
+        for (size_t i = 0; i + 1 < bits.size(); ++i) {
+          bits_expected[i] = 0;
+          for (size_t j = 0; j < 8; ++j)
+            if (expected[8 * i + j] < limit)
+              bits_expected[i] = static_cast<uint8_t>(bits_expected[i] | 1U << j);
+        }
+        EXPECT_EQ(bits, bits_expected) << counter << ", " << draws << ", " << limit;
+      }
+    }
+}
+
+TEST(Dropout, AMaskOfTheKernelIsThatOfThePlainForm) {
+  const std::vector<TrainingRows> rows = {{0, 3, 5, 100}};
+  for (const int64_t columns : {1, 8, 127, 128, 129, 576}) {
+    const auto dropout = Dropout::of("m", 0.3, 7);
+    const auto mask = dropout_mask(dropout, rows, 0, 3, columns);
+    const bool plain_already = use_plain_kernels(mask);
+    set_plain_kernels(true);
+    const auto plain = dropout_mask(dropout, rows, 0, 3, columns);
+    set_plain_kernels(plain_already);
+    EXPECT_TRUE(at::equal(mask, plain)) << columns;
+  }
+}
 
 TEST(Dropout, AMaskIsOfTheTokensWhateverTheBatch) {
   const auto dropout = Dropout::of("layers.0.q_proj", 0.3, 7);
