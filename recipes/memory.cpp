@@ -261,7 +261,7 @@ AdapterMemory adapter_memory(const LoraConfig& lora) {
             if (found != known->end()) return found->second;
             return (*known)[linear] = lora.adapts(linear) ? names->rank_of(linear) : 0;
           },
-          lora.dora};
+          lora.dora, lora.dropout > 0};
 }
 
 class Group {

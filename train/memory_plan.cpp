@@ -121,6 +121,7 @@ class Training {
       }
     });
     pass_ = pass_of(t_.model, shape.segments);
+    for (const auto& adapter : t_.adapters) pass_.drops.push_back(adapter.dropout);
     pass_.checkpoint = shape.checkpoint;
     pass_.noise = t_.config.noise_alpha > 0;
     pass_.norm_trains = trains("model.norm.weight");

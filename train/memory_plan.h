@@ -23,6 +23,7 @@ namespace decant {
 struct AdapterMemory {
   std::function<int64_t(const std::string& linear)> rank_of;  // 0: has none on this linear
   bool dora = false;
+  bool dropout = false;
 };
 
 struct TrainingMemory {
@@ -34,7 +35,7 @@ struct TrainingMemory {
   Quantization quantized = Quantization::kNone;
   std::function<bool(const std::string& weight)> trains;  // weights of the model; empty: none
   std::vector<AdapterMemory> adapters;                    // those that have a place at one time
-  TrainConfig config;  // of which the objective, the optimizer, noise, checkpoints and probe matter
+  TrainConfig config;           // of which the objective, the optimizer, noise, checkpoints and probe matter
   bool measures = false;        // on held-out text, whatever config.probe says
   bool digests = true;          // of the base's weights, once it is loaded (adapters)
   int64_t measured_tokens = 0;  // of one forward when it does

@@ -202,6 +202,34 @@ class Step {
   static int64_t rank_of(const LinearMemory& linear, size_t s) {
     return s < linear.ranks.size() ? linear.ranks[s] : 0;
   }
+  static int64_t ranks_of(const std::vector<const LinearMemory*>& group, size_t s) {
+    int64_t sum = 0;
+    for (const LinearMemory* linear : group) sum += rank_of(*linear, s);
+    return sum;
+  }
+
+  bool drops(size_t s) const { return s < pass_.drops.size() && pass_.drops[s]; }
+  // Products that a segment's terms share: linears of one product, with their ranks. With dropout each reads
+  // a copy of its own.
+  std::vector<std::vector<const LinearMemory*>> term_groups(const ProjectionMemory& projection,
+                                                            size_t s) const {
+    std::vector<std::vector<const LinearMemory*>> groups;
+    for (const auto& linear : projection.linears) {
+      if (rank_of(linear, s) == 0) continue;
+      if (groups.empty() || drops(s)) groups.emplace_back();
+      groups.back().push_back(&linear);
+    }
+    return groups;
+  }
+  // A of every group of several linears, joined before the first product.
+  std::vector<Room> joined_factors(int64_t rows, const ProjectionMemory& projection) {
+    std::vector<Room> factors;
+    if (projection.linears.size() == 1) return factors;
+    for (size_t s = 0; s < pass_.segments.size(); ++s)
+      if (const Segment one = segment(projection, s, rows); one.ranks > 0 && !drops(s))
+        factors.push_back(take(one.ranks, projection.inputs()));
+    return factors;
+  }
 
   void add_low_rank(int64_t rows, int64_t columns, int64_t rank) {
     if (pass_.element != kFloat && pass_.converts) {
@@ -227,36 +255,39 @@ class Step {
     const Room y = projection.quantized != Quantization::kNone
                        ? quantized_product(rows, projection.inputs(), projection.outputs(), projection)
                        : product(rows, projection.inputs(), projection.outputs(), panel);
-    std::vector<Room> factors;  // A of every segment, joined before the first product
+    std::vector<Room> masks;
     for (size_t s = 0; s < pass_.segments.size(); ++s)
-      if (const Segment one = segment(projection, s, rows); one.ranks > 0 && projection.linears.size() > 1)
-        factors.push_back(take(one.ranks, projection.inputs()));
+      for (const auto& linear : projection.linears)
+        if (drops(s) && rank_of(linear, s) > 0)
+          masks.push_back(walk_.take(segment(projection, s, rows).rows * ((linear.inputs + 7) / 8)));
+    const auto factors = joined_factors(rows, projection);
+    if (kept != nullptr) kept->rooms.insert(kept->rooms.end(), masks.begin(), masks.end());
     for (size_t s = 0; s < pass_.segments.size(); ++s) {
       const Segment one = segment(projection, s, rows);
-      if (one.ranks == 0) continue;
-      const Room low = product(one.rows, projection.inputs(), one.ranks, panel);
-      if (kept != nullptr) kept->rooms.push_back(low);
-      for (const auto& linear : projection.linears) {
-        const int64_t rank = rank_of(linear, s);
-        if (rank == 0) continue;
-        add_low_rank(one.rows, linear.outputs, rank);
-        if (!linear.dora) continue;
-        dora_norm(linear, rank, projection.quantized);
-        const Room wide = pass_.element != kFloat ? take_wide(one.rows, linear.outputs) : nullptr;
-        const Room bare = linear.bias ? take_wide(one.rows, linear.outputs) : nullptr;
-        if (kept != nullptr) kept->rooms.push_back(take(one.rows, linear.outputs));
-        take_wide(one.rows, linear.outputs);
+      for (const auto& group : term_groups(projection, s)) {
+        const Room low = [&] {
+          const Room x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
+          return product(one.rows, projection.inputs(), ranks_of(group, s), panel);
+        }();
+        if (kept != nullptr) kept->rooms.push_back(low);
+        for (const LinearMemory* linear : group) {
+          const int64_t rank = rank_of(*linear, s);
+          add_low_rank(one.rows, linear->outputs, rank);
+          if (!linear->dora) continue;
+          dora_norm(*linear, rank, projection.quantized);
+          const Room wide = pass_.element != kFloat ? take_wide(one.rows, linear->outputs) : nullptr;
+          const Room bare = linear->bias ? take_wide(one.rows, linear->outputs) : nullptr;
+          if (kept != nullptr) kept->rooms.push_back(take(one.rows, linear->outputs));
+          take_wide(one.rows, linear->outputs);
+        }
       }
     }
     return y;
   }
 
   Room project_backward(int64_t rows, const ProjectionMemory& projection, bool need_dx, int64_t panel = 256) {
-    std::vector<Room> factors;
+    const auto factors = joined_factors(rows, projection);
     Room scaled;
-    for (size_t s = 0; s < pass_.segments.size(); ++s)
-      if (const Segment one = segment(projection, s, rows); one.ranks > 0 && projection.linears.size() > 1)
-        factors.push_back(take(one.ranks, projection.inputs()));
     for (const auto& linear : projection.linears) {
       if (!linear.dora) continue;
       if (!scaled) scaled = take(rows, projection.outputs());
@@ -281,20 +312,21 @@ class Step {
       if (linear.trains) weight_grad(rows, linear.outputs, linear.inputs);
     for (size_t s = 0; s < pass_.segments.size(); ++s) {
       const Segment one = segment(projection, s, rows);
-      if (one.ranks == 0) continue;
-      std::vector<Room> parts;
-      for (const auto& linear : projection.linears) {
-        const int64_t rank = rank_of(linear, s);
-        if (rank == 0) continue;
-        weight_grad(one.rows, linear.outputs, rank);
-        parts.push_back(product(one.rows, linear.outputs, rank, panel));
+      for (const auto& group : term_groups(projection, s)) {
+        const int64_t ranks = ranks_of(group, s);
+        std::vector<Room> parts;
+        for (const LinearMemory* linear : group) {
+          weight_grad(one.rows, linear->outputs, rank_of(*linear, s));
+          parts.push_back(product(one.rows, linear->outputs, rank_of(*linear, s), panel));
+        }
+        const Room joined = parts.size() > 1 ? take(one.rows, ranks) : nullptr;
+        {
+          const Room sums = take_wide(ranks, projection.inputs()),
+                     x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
+          weight_grad(one.rows, ranks, projection.inputs());
+        }
+        if (need_dx) add_low_rank(one.rows, projection.inputs(), ranks);
       }
-      const Room joined = parts.size() > 1 ? take(one.rows, one.ranks) : nullptr;
-      {
-        const Room sums = take_wide(one.ranks, projection.inputs());
-        weight_grad(one.rows, one.ranks, projection.inputs());
-      }
-      if (need_dx) add_low_rank(one.rows, projection.inputs(), one.ranks);
     }
     return dx;
   }

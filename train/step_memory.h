@@ -54,6 +54,7 @@ struct PassMemory {
   bool converts = false;  // bf16 without bf16 instructions: products run in fp32
   int64_t threads = 1;
   std::vector<int64_t> segments;  // rows of each; one for a pass that is not shared
+  std::vector<bool> drops;        // whether a segment's adapter has dropout; shorter: the rest have none
   int64_t longest_document = 0;
   bool checkpoint = false;
   bool noise = false;

@@ -31,7 +31,7 @@ struct Case {
   std::string family = "llama";
   Dtype dtype = Dtype::kFp32, stored = Dtype::kBf16;
   int64_t adapters = 0, together = 1;  // 0: all weights; how many share a pass
-  bool dora = false, distill = false, again = false;
+  bool dora = false, dropout = false, distill = false, again = false;
   Quantization quantized = Quantization::kNone;
   ObjectiveKind objective = ObjectiveKind::kSft;
   Masters masters = Masters::kFp32;
@@ -61,6 +61,7 @@ LoraConfig lora_of(const Case& c) {
   LoraConfig lora;
   lora.rank = 8;
   lora.dora = c.dora;
+  lora.dropout = c.dropout ? 0.1 : 0;
   if (c.family == "phi3") lora.targets = {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"};
   if (c.family == "deepseek_v3")
     lora.targets = {"q_a_proj",  "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj",
@@ -166,7 +167,8 @@ StepMemory planned(const Case& c) {
     training.trains = [freeze = c.freeze](const std::string& name) { return !(freeze && frozen(name)); };
   for (int64_t i = 0; i < c.adapters; ++i)
     training.adapters.push_back(
-        {[lora = lora_of(c)](const std::string& name) { return lora.adapts(name) ? lora.rank : 0; }, c.dora});
+        {[lora = lora_of(c)](const std::string& name) { return lora.adapts(name) ? lora.rank : 0; }, c.dora,
+         c.dropout});
   return step_memory(training,
                      {std::vector<int64_t>(static_cast<size_t>(c.together), c.tokens), kDocument, c.again});
 }
@@ -237,10 +239,13 @@ std::vector<Case> cases() {
   add("lora_dpo", [](Case& c) { c.adapters = 1, c.objective = ObjectiveKind::kDpo; });
   add("lora_stored_fp32", [](Case& c) { c.adapters = 1, c.stored = Dtype::kFp32; });
   add("dora", [](Case& c) { c.adapters = 1, c.dora = true; });
+  add("dropout", [](Case& c) { c.adapters = 1, c.dropout = true; });
+  add("dropout_again", [](Case& c) { c.adapters = 1, c.dropout = true, c.again = true; });
   add("int8", [](Case& c) { c.adapters = 1, c.quantized = Quantization::kInt8; });
   add("nf4", [](Case& c) { c.adapters = 1, c.quantized = Quantization::kNf4; });
   add("nf4_dq_again", [](Case& c) { c.adapters = 1, c.quantized = Quantization::kNf4Dq, c.again = true; });
   add("group", [](Case& c) { c.adapters = 3, c.together = 3, c.tokens = 256; });
+  add("group_dropout", [](Case& c) { c.adapters = 3, c.together = 3, c.tokens = 256, c.dropout = true; });
   add("group_in_turn", [](Case& c) { c.adapters = 4; });
   add("distill", [](Case& c) { c.distill = true; });
   add("distill_again", [](Case& c) { c.distill = true, c.again = true; });
