@@ -3,8 +3,8 @@
 #
 #   scripts/bench.sh         training and tokenizing on the demo model, against transformers + peft and Hugging Face tokenizers
 #   scripts/bench.sh data    the data pipeline, section by section
-#   scripts/bench.sh train   training steps, section by section: lora trl isa full qwen distill documents
-#                            threads grouped nf4
+#   scripts/bench.sh train   training steps, section by section: lora trl isa dropout full qwen distill
+#                            documents threads grouped nf4
 #
 # ROUNDS (default 5) is the number of rounds; SECTIONS (default all) names sections of `data` or `train`.
 # DECANT_BENCH_MB (default 500) is the size of the corpus of the sections corpus and months.

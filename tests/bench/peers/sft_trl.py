@@ -38,7 +38,8 @@ with tempfile.TemporaryDirectory() as folder:
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16, attn_implementation="sdpa")
     config = SFTConfig(output_dir=folder, per_device_train_batch_size=count, max_length=length, packing=True, bf16=True, use_cpu=True,
                        max_steps=len(rows), learning_rate=1e-5, adam_beta2=0.95, lr_scheduler_type="constant", logging_steps=1,
-                       report_to=[], save_strategy="no", disable_tqdm=True, dataset_num_proc=1, shuffle_dataset=False)
+                       report_to=[], save_strategy="no", disable_tqdm=True, dataset_num_proc=1, shuffle_dataset=False,
+                       train_sampling_strategy="sequential")
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     lora = LoraConfig(r=16, lora_alpha=16, use_rslora=True, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
     data = Dataset.from_list([{"input_ids": row} for step in rows for row in step])
