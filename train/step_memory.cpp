@@ -102,8 +102,8 @@ class Step {
         common = std::max(common, element(*teacher));
         const Room rows_of = walk_.take(n * teacher->config->hidden_size * teacher->element);
         taught = Step(walk_, *teacher).logits(n);
+        if (element(*teacher) != common) taught = walk_.take(n * vocabulary * common);
       }
-      if (teacher != nullptr && element(*teacher) != common) taught = walk_.take(n * vocabulary * common);
       if (element(pass_) != common) logits = walk_.take(n * vocabulary * common);
       taught.reset();
       const Room d = pass_.element == common ? nullptr : take(n, vocabulary);

@@ -124,7 +124,7 @@ void tile_input_grad(const at::Tensor& dy, const Stack& stack, at::Tensor dx) {
         for (int64_t r = 0; r < depth; r += 2) {
           // Rows beyond the weight's last one stay what they were: dy is 0 there.
           stack.dequantize(p + r, 2, first, width, pair, wide);
-          quantized_loops()->interleave(pair, pair + wide, wide, w + r * wide);
+          loops()->bf16.pack_rows(pair, wide, 2, wide, 2, wide, w + r * wide);
         }
         for (int64_t t = 0; t < tiles; ++t)
           tile_product(kTile, wide, depth, words(dy) + t * kTile * dy.stride(0) + p, dy.stride(0), w, wide,

@@ -29,8 +29,6 @@ struct QuantizedLoops {
   // map[codes[i]] * absmax + offset.
   void (*nested_absmax)(const uint8_t* codes, int64_t count, const float* map, float absmax, float offset,
                         float* out);
-  // Two rows as a right operand of tile.h: out[2 i] = a[i], out[2 i + 1] = b[i].
-  void (*interleave)(const uint16_t* a, const uint16_t* b, int64_t count, uint16_t* out);
   // x [columns, width] of floats (+ bias [columns], may be null), transposed: y [rows, columns], rows <=
   // width.
   void (*store_transposed)(const float* x, int64_t width, const uint16_t* bias, int64_t rows, int64_t columns,
