@@ -1,15 +1,11 @@
 // What the corpus step does from month to month: sides that stay, the mix of sources, replay of earlier
 // months, canned replies, withdrawn answers.
-#include <sys/wait.h>
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "core/file.h"
 #include "core/hash.h"
@@ -27,6 +23,7 @@
 #include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/folder_files.h"
+#include "tests/support/killed_until_done.h"
 #include "tests/support/shared.h"
 
 namespace decant {
@@ -452,28 +449,7 @@ TEST(PrepareReplay, SameBytesWhateverTheOrderTheThreadsAndTheKills) {
 
   // Killed at any moment, also between the ledger and the corpus.
   restore();
-  int killed = 0;
-  bool finished = false;
-  const auto begin = std::chrono::steady_clock::now();
-  run("2026-02", "calm");
-  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  restore();
-  for (int i = 0; i < 100 && !finished; ++i) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      run("2026-02", "killed");
-      ::_exit(0);
-    }
-    // Early at first, so that several kills come before the end whatever else the machine does.
-    std::this_thread::sleep_for(std::chrono::duration<double>(whole * 0.05 * (1 + i)));
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    killed += WIFSIGNALED(status) ? 1 : 0;
-    finished = WIFEXITED(status);
-  }
-  EXPECT_GE(killed, 3);
+  EXPECT_GE(test::killed_until_done([&] { run("2026-02", "killed"); }), 3);
   EXPECT_EQ(run("2026-02", "killed").dump(), first.dump());
   EXPECT_THAT(differing_files(run.corpus("killed"), run.corpus("out1")), ::testing::IsEmpty());
   EXPECT_EQ(files_below(run.folder / "sides"), sides);

@@ -1,21 +1,16 @@
 #include "data_pipeline/prepare.h"
 
-#include <sys/wait.h>
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 
-#include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "core/random.h"
 #include "data_pipeline/erase_customer.h"
 #include "data_pipeline/explain.h"
 #include "data_pipeline/ledger.h"
@@ -24,6 +19,7 @@
 #include "tests/data_pipeline/tokenizer_support.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/folder_files.h"
+#include "tests/support/killed_until_done.h"
 #include "tests/support/shared.h"
 
 namespace decant {
@@ -317,28 +313,7 @@ TEST(Prepare, KillsChangeNoByte) {
   run.config.held_out_fraction = 0.2;
   run.limits = {4000, 20000};
   write_file(run.folder / "in/x.jsonl", corpus(0, 1500));
-  const auto begin = std::chrono::steady_clock::now();
-  run("calm");
-  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  int killed = 0;
-  bool finished = false;
-  for (int i = 0; i < 100 && !finished; ++i) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      run("killed");
-      ::_exit(0);
-    }
-    const double delay =
-        whole * 0.4 * uniform(5, purpose_stream(Purpose::kTest, 3), static_cast<uint64_t>(i));
-    std::this_thread::sleep_for(std::chrono::duration<double>(delay));
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    killed += WIFSIGNALED(status) ? 1 : 0;
-    finished = WIFEXITED(status);
-  }
-  EXPECT_GE(killed, 3);
+  EXPECT_GE(test::killed_until_done([&] { run("killed"); }), 3);
   EXPECT_EQ(run("killed").dump(), run("calm").dump());
   EXPECT_THAT(differing_files(run.folder / "killed", run.folder / "calm"), ::testing::IsEmpty());
 }

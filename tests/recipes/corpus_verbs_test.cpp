@@ -237,15 +237,15 @@ TEST_F(TwoMonths, AKilledErasureIsEndedByTheNext) {
   save(before);
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(run_decant(erase, {scratch_}).status, 0);
-  const auto whole =
+  auto whole =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
   const auto expected = bytes();
-  int killed = 0;
-  for (int i = 1; i <= 8; ++i) {
+  // Shorter waits after a run that ended first: the calm run may have met a moment when the machine was slow.
+  for (int i = 1; i <= 8 && whole.count() > 9;) {
     restore();
     RunOptions options{scratch_};
     options.kill = whole * i / 9;
-    killed += run_decant(erase, options).status == 128 + SIGKILL ? 1 : 0;
+    const bool was_killed = run_decant(erase, options).status == 128 + SIGKILL;
     const Ran ran = run_decant(erase, {scratch_});
     ASSERT_EQ(ran.status, 0) << i << ran.err;
     const auto found = bytes();
@@ -253,8 +253,12 @@ TEST_F(TwoMonths, AKilledErasureIsEndedByTheNext) {
       EXPECT_TRUE(found.contains(file) && found.at(file) == content) << file << " after kill " << i;
     EXPECT_EQ(found.size(), expected.size());
     EXPECT_FALSE(fs::exists(scratch_ / "runs/tiny/erasing.json"));
+    if (was_killed)
+      ++i;
+    else
+      whole = whole * 3 / 4;
   }
-  EXPECT_GE(killed, 4);
+  EXPECT_GT(whole.count(), 9);
 }
 
 // Two months, the second of which replays the first: a customer who is erased is gone from both, and from the
