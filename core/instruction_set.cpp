@@ -20,10 +20,9 @@ InstructionSet of_this_machine() {
       __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0) {
     // Leaf 7: AMX-BF16 is bit 22 of edx; its subleaf 1: AVX512-BF16 is bit 5 of eax.
     unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a >> 5 & 1U) == 0) return InstructionSet::kAvx512;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1U) != 0) return InstructionSet::kAmxBf16;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1U) != 0)
-      return InstructionSet::kAvx512Bf16;
-    return InstructionSet::kAvx512;
+    return InstructionSet::kAvx512Bf16;
   }
   if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) return InstructionSet::kAvx2;
 #endif

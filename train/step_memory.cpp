@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/kernels/head_cross_entropy.h"
+#include "core/kernels/tile_linear.h"
 
 namespace decant {
 
@@ -17,9 +18,9 @@ int64_t PassMemory::tokens() const { return std::accumulate(segments.begin(), se
 
 namespace {
 
-constexpr int64_t kFloat = 4, kBlock = 64, kSlice = 256;
+constexpr int64_t kFloat = 4, kSlice = 256;
 
-int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+int64_t up(int64_t n, int64_t unit) { return round_up(n, unit); }
 
 class Step {
  public:
@@ -70,8 +71,8 @@ class Step {
         plain_chunk(n);
         return;
       }
-      const Room logits = product(n, config_.hidden_size, config_.vocab_size);
-      const Room d = product(n, config_.vocab_size, config_.hidden_size);
+      const Room logits = product(Kind::kForward, n, config_.hidden_size, config_.vocab_size);
+      const Room d = product(Kind::kInputGrad, n, config_.vocab_size, config_.hidden_size);
       if (pass_.head_trains) weight_grad(n, config_.vocab_size, config_.hidden_size);
     });
     return d_hidden;
@@ -80,7 +81,7 @@ class Step {
   void log_probabilities(int64_t rows) {
     each_chunk(rows, [&](int64_t n) {
       const Room h = take(n, config_.hidden_size);
-      const Room logits = product(n, config_.hidden_size, config_.vocab_size);
+      const Room logits = product(Kind::kForward, n, config_.hidden_size, config_.vocab_size);
     });
   }
 
@@ -107,7 +108,7 @@ class Step {
       if (element(pass_) != common) logits = walk_.take(n * vocabulary * common);
       taught.reset();
       const Room d = pass_.element == common ? nullptr : take(n, vocabulary);
-      const Room dx = product(n, vocabulary, width);
+      const Room dx = product(Kind::kInputGrad, n, vocabulary, width);
       if (pass_.head_trains) weight_grad(n, vocabulary, width);
     });
     return d_hidden;
@@ -124,21 +125,33 @@ class Step {
 
   // --- products (gemm.cpp) ---
 
-  // x [rows, inner] b [inner, columns].
-  Room product(int64_t rows, int64_t inner, int64_t columns, int64_t panel = 256) {
-    return product(rows, inner, columns, panel, pass_.element);
+  enum class Kind { kForward, kInputGrad };
+  struct Added {
+    int64_t rows, columns, rank;
+  };
+  using Adds = std::vector<Added>;
+
+  bool in_tiles() const { return pass_.element != kFloat && !pass_.converts; }
+
+  // x [rows, inner] b [inner, columns] and what low-rank terms add.
+  Room product(Kind kind, int64_t rows, int64_t inner, int64_t columns, const Adds& adds = {},
+               int64_t panel = 256) {
+    if (in_tiles()) return tiles(kind, rows, inner, columns, adds);
+    const Room y = panels(rows, inner, columns, panel, pass_.element);
+    add_low_rank(adds);
+    return y;
   }
-  Room product(int64_t rows, int64_t inner, int64_t columns, int64_t panel, int64_t element) {
+  Room panels(int64_t rows, int64_t inner, int64_t columns, int64_t panel, int64_t element) {
     constexpr int64_t kLeastColumns = 16;
     if (rows == 0) return nullptr;
     if (columns < kLeastColumns && element == kFloat) {
       const Room b = take_wide(inner, kLeastColumns);
-      const Room y = product(rows, inner, kLeastColumns, panel, kFloat);
+      const Room y = panels(rows, inner, kLeastColumns, panel, kFloat);
       return take_wide(rows, columns);
     }
     if (element != kFloat && pass_.converts) {
       const Room b = take_wide(inner, columns), x = take_wide(rows, inner),
-                 y = product(rows, inner, columns, panel, kFloat);
+                 y = panels(rows, inner, columns, panel, kFloat);
       return take(rows, columns);
     }
     const Room y = walk_.take(rows * columns * element);
@@ -147,14 +160,52 @@ class Step {
     }
     return y;
   }
+  // tile_linear.h
+  Room tiles(Kind kind, int64_t rows, int64_t inner, int64_t columns, const Adds& adds) {
+    if (rows == 0) return nullptr;
+    Room y = take(rows, columns);
+    std::vector<Room> rooms;
+    const auto deep = [](const Added& one) { return up(one.rank, kRankUnit); };
+    if (kind == Kind::kForward && (columns > kTile || !adds.empty())) {
+      rooms.push_back(take(up(std::min(rows, kTokensAtOnce), kTile), even(inner)));
+      for (const auto& one : adds) {
+        rooms.push_back(take(up(std::min(one.rows, kTokensAtOnce), kTile), deep(one)));
+        if (deep(one) != one.rank) rooms.push_back(take(one.columns, deep(one)));
+      }
+      return y;
+    }
+    if (inner != even(inner)) rooms.push_back(take(rows, even(inner)));
+    if (rows % kTile != 0) rooms.push_back(take(kTile, even(inner)));
+    for (const auto& one : adds) {
+      rooms.push_back(take(up(one.columns, kTile), deep(one)));
+      if (deep(one) != one.rank) rooms.push_back(take(std::min(one.rows, kTokensAtOnce), deep(one)));
+    }
+    return y;
+  }
+
+  // low_rank.cpp
+  void add_low_rank(const Adds& adds) {
+    for (const auto& one : adds) {
+      if (pass_.element != kFloat && pass_.converts) {
+        const Room b = take_wide(one.columns, one.rank), y = take_wide(one.rows, one.columns),
+                   s = take_wide(one.rows, one.rank), product = take_wide(one.rows, one.columns);
+      } else {
+        const Room right = take(up(one.columns, 256), up(one.rank, 32));
+      }
+    }
+  }
 
   // grad [outputs, inputs] += dy^T x.
   void weight_grad(int64_t rows, int64_t outputs, int64_t inputs) {
     if (pass_.element == kFloat) return;
-    if (!pass_.converts) {
-      const int64_t slices = up(rows, kSlice);
-      const Room a = take(slices, up(outputs, std::min<int64_t>(kBlock, up(outputs, 16)))),
-                 b = take(slices, up(inputs, std::min<int64_t>(256, up(inputs, 16))));
+    if (in_tiles()) {
+      const bool turned = inputs < outputs && inputs <= kTile;
+      const int64_t high = turned ? inputs : outputs, wide = turned ? outputs : inputs,
+                    slices = up(rows, kSlice);
+      const Room a = take(slices, up(high, std::min<int64_t>(kTile, up(high, 16))));
+      const Room b = high <= kTile
+                         ? nullptr
+                         : take(slices, up(wide, wide <= kTile ? up(wide, 16) : block_width(wide, 256)));
       return;
     }
     const int64_t slice = std::min(rows, kSlice);
@@ -167,25 +218,22 @@ class Step {
     std::vector<Room> rooms;
     if (projection.quantized == Quantization::kNf4Dq)
       for (const auto& one : projection.linears)
-        rooms.push_back(walk_.take(up(one.outputs * one.inputs, kBlock) / kBlock * kFloat));
+        rooms.push_back(walk_.take(up(one.outputs * one.inputs, kTile) / kTile * kFloat));
     return rooms;
   }
-  bool in_tiles() const { return pass_.element != kFloat && !pass_.converts; }
-
-  Room quantized_product(int64_t rows, int64_t inner, int64_t outer, const ProjectionMemory& projection) {
+  Room quantized_product(Kind kind, int64_t rows, int64_t inner, int64_t outer,
+                         const ProjectionMemory& projection, const Adds& adds) {
     const auto scales = absmax(projection);
+    if (in_tiles()) return tiles(kind, rows, inner, outer, adds);
     const Room y = take(rows, outer);
-    if (in_tiles()) {
-      const Room packed = take(up(std::min<int64_t>(rows, 1024), kBlock), up(inner, 32));
-      return y;
-    }
     const Room in = rows % 256 != 0 ? take(up(rows, 256), inner) : nullptr;
     constexpr int64_t kPanelBytes = int64_t{1} << 21;
-    const int64_t step = std::max<int64_t>(kBlock, kPanelBytes / (inner * pass_.element) / kBlock * kBlock);
+    const int64_t step = std::max<int64_t>(kTile, kPanelBytes / (inner * pass_.element) / kTile * kTile);
     for (int64_t at = 0; at < outer; at += step) {
       const int64_t some = std::min(step, outer - at);
-      const Room weight = take(some, inner), part = product(up(rows, 256), inner, some);
+      const Room weight = take(some, inner), part = product(kind, up(rows, 256), inner, some);
     }
+    add_low_rank(adds);
     return y;
   }
 
@@ -231,15 +279,6 @@ class Step {
     return factors;
   }
 
-  void add_low_rank(int64_t rows, int64_t columns, int64_t rank) {
-    if (pass_.element != kFloat && pass_.converts) {
-      const Room b = take_wide(columns, rank), y = take_wide(rows, columns), s = take_wide(rows, rank),
-                 product = take_wide(rows, columns);
-      return;
-    }
-    const Room right = take(up(columns, 256), up(rank, 32));
-  }
-
   void dora_norm(const LinearMemory& linear, int64_t rank, Quantization quantized) {
     constexpr int64_t kRows = 1024;
     const bool narrow = pass_.element != kFloat;
@@ -251,35 +290,44 @@ class Step {
                sum = take_wide(rows, linear.inputs);
   }
 
+  Room product(Kind kind, int64_t rows, const ProjectionMemory& projection, const Adds& adds, int64_t panel) {
+    const auto outputs = projection.outputs(), inputs = projection.inputs();
+    const auto inner = kind == Kind::kForward ? inputs : outputs,
+               columns = kind == Kind::kForward ? outputs : inputs;
+    return projection.quantized != Quantization::kNone
+               ? quantized_product(kind, rows, inner, columns, projection, adds)
+               : product(kind, rows, inner, columns, adds, panel);
+  }
+
   Room project(int64_t rows, const ProjectionMemory& projection, LayerKept* kept, int64_t panel = 256) {
-    const Room y = projection.quantized != Quantization::kNone
-                       ? quantized_product(rows, projection.inputs(), projection.outputs(), projection)
-                       : product(rows, projection.inputs(), projection.outputs(), panel);
-    std::vector<Room> masks;
+    std::vector<Room> rooms;  // masks and x A^T
     for (size_t s = 0; s < pass_.segments.size(); ++s)
       for (const auto& linear : projection.linears)
         if (drops(s) && rank_of(linear, s) > 0)
-          masks.push_back(walk_.take(segment(projection, s, rows).rows * ((linear.inputs + 7) / 8)));
+          rooms.push_back(walk_.take(segment(projection, s, rows).rows * ((linear.inputs + 7) / 8)));
     const auto factors = joined_factors(rows, projection);
-    if (kept != nullptr) kept->rooms.insert(kept->rooms.end(), masks.begin(), masks.end());
+    Adds adds;
     for (size_t s = 0; s < pass_.segments.size(); ++s) {
       const Segment one = segment(projection, s, rows);
       for (const auto& group : term_groups(projection, s)) {
-        const Room low = [&] {
-          const Room x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
-          return product(one.rows, projection.inputs(), ranks_of(group, s), panel);
-        }();
-        if (kept != nullptr) kept->rooms.push_back(low);
-        for (const LinearMemory* linear : group) {
-          const int64_t rank = rank_of(*linear, s);
-          add_low_rank(one.rows, linear->outputs, rank);
-          if (!linear->dora) continue;
-          dora_norm(*linear, rank, projection.quantized);
-          const Room wide = pass_.element != kFloat ? take_wide(one.rows, linear->outputs) : nullptr;
-          const Room bare = linear->bias ? take_wide(one.rows, linear->outputs) : nullptr;
-          if (kept != nullptr) kept->rooms.push_back(take(one.rows, linear->outputs));
-          take_wide(one.rows, linear->outputs);
-        }
+        const Room x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
+        rooms.push_back(
+            product(Kind::kForward, one.rows, projection.inputs(), ranks_of(group, s), {}, panel));
+        for (const LinearMemory* linear : group)
+          adds.push_back({one.rows, linear->outputs, rank_of(*linear, s)});
+      }
+    }
+    if (kept != nullptr) kept->rooms.insert(kept->rooms.end(), rooms.begin(), rooms.end());
+    const Room y = product(Kind::kForward, rows, projection, adds, panel);
+    for (size_t s = 0; s < pass_.segments.size(); ++s) {
+      const Segment one = segment(projection, s, rows);
+      for (const auto& linear : projection.linears) {
+        if (!linear.dora || rank_of(linear, s) == 0) continue;
+        dora_norm(linear, rank_of(linear, s), projection.quantized);
+        const Room wide = pass_.element != kFloat ? take_wide(one.rows, linear.outputs) : nullptr;
+        const Room bare = linear.bias ? take_wide(one.rows, linear.outputs) : nullptr;
+        if (kept != nullptr) kept->rooms.push_back(take(one.rows, linear.outputs));
+        take_wide(one.rows, linear.outputs);
       }
     }
     return y;
@@ -303,13 +351,10 @@ class Step {
         take_wide(some, linear.outputs);
       }
     }
-    Room dx;
-    if (need_dx)
-      dx = projection.quantized != Quantization::kNone
-               ? quantized_product(rows, projection.outputs(), projection.inputs(), projection)
-               : product(rows, projection.outputs(), projection.inputs(), panel);
     for (const auto& linear : projection.linears)
       if (linear.trains) weight_grad(rows, linear.outputs, linear.inputs);
+    std::vector<Room> of_terms;  // dS
+    Adds adds;
     for (size_t s = 0; s < pass_.segments.size(); ++s) {
       const Segment one = segment(projection, s, rows);
       for (const auto& group : term_groups(projection, s)) {
@@ -317,18 +362,17 @@ class Step {
         std::vector<Room> parts;
         for (const LinearMemory* linear : group) {
           weight_grad(one.rows, linear->outputs, rank_of(*linear, s));
-          parts.push_back(product(one.rows, linear->outputs, rank_of(*linear, s), panel));
+          parts.push_back(
+              product(Kind::kInputGrad, one.rows, linear->outputs, rank_of(*linear, s), {}, panel));
         }
-        const Room joined = parts.size() > 1 ? take(one.rows, ranks) : nullptr;
-        {
-          const Room sums = take_wide(ranks, projection.inputs()),
-                     x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
-          weight_grad(one.rows, ranks, projection.inputs());
-        }
-        if (need_dx) add_low_rank(one.rows, projection.inputs(), ranks);
+        of_terms.push_back(parts.size() > 1 ? take(one.rows, ranks) : parts[0]);
+        const Room sums = take_wide(ranks, projection.inputs()),
+                   x = drops(s) ? take(one.rows, projection.inputs()) : nullptr;
+        weight_grad(one.rows, ranks, projection.inputs());
+        adds.push_back({one.rows, projection.inputs(), ranks});
       }
     }
-    return dx;
+    return need_dx ? product(Kind::kInputGrad, rows, projection, adds, panel) : nullptr;
   }
 
   static bool learns(const ProjectionMemory& projection) {
@@ -364,7 +408,7 @@ class Step {
     }
     const auto run = [&](int64_t element) {
       Room out = walk_.take(tokens * heads * width * element);
-      const int64_t packed = up(tokens, kBlock) * groups * up(width, 32) * element;
+      const int64_t packed = up(tokens, kTile) * groups * up(width, 32) * element;
       Room sums;
       if (kept != nullptr) kept->rooms.push_back(sums = take_wide(tokens, heads));
       const Room k = walk_.take(packed), v = walk_.take(packed);
@@ -386,7 +430,7 @@ class Step {
     if (converts)
       for (const int64_t of : {heads, groups, groups, heads, groups, groups, heads, heads})
         turned.push_back(take_wide(tokens, of * width));
-    const int64_t element = converts ? kFloat : pass_.element, longest = up(pass_.longest_document, kBlock);
+    const int64_t element = converts ? kFloat : pass_.element, longest = up(pass_.longest_document, kTile);
     const Room dk = take_wide(tokens, heads * width), dv = take_wide(tokens, heads * width);
     std::vector<Room> scratch;
     for (int64_t i = 0; i < std::min(pass_.threads, heads); ++i) {
@@ -618,7 +662,7 @@ class Step {
     }
     const Room d_shared = expert_backward(tokens, layer.shared, 256);
     if (!need_dx) return nullptr;
-    const Room through = product(tokens, config_.experts->routed, width, 256, kFloat);
+    const Room through = panels(tokens, config_.experts->routed, width, 256, kFloat);
     return pass_.element == kFloat ? dx : take(tokens, width);
   }
 
@@ -676,7 +720,7 @@ class Step {
 
   // Of n rows, capped where the model caps them.
   Room logits(int64_t n) {
-    Room raw = product(n, config_.hidden_size, config_.vocab_size);
+    Room raw = product(Kind::kForward, n, config_.hidden_size, config_.vocab_size);
     if (config_.logit_cap <= 0) return raw;
     const auto wide = [&] { return take_wide(n, config_.vocab_size); };
     const Room raised = pass_.element == kFloat ? nullptr : wide();
@@ -696,7 +740,7 @@ class Step {
     const Room logits = this->logits(n), slope = this->slope(n);
     { const Room log_softmax = wide(), softmax = wide(); }
     const Room d = pass_.element == kFloat ? nullptr : take(n, vocabulary);
-    const Room dx = product(n, vocabulary, width);
+    const Room dx = product(Kind::kInputGrad, n, vocabulary, width);
     if (pass_.head_trains) weight_grad(n, vocabulary, width);
   }
 

@@ -11,6 +11,7 @@
 #include "core/kernels/plain.h"
 #include "core/kernels/tensor_rows.h"
 #include "core/kernels/tile.h"
+#include "core/kernels/tile_linear.h"
 
 namespace decant {
 namespace {
@@ -45,7 +46,7 @@ at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Ten
     const auto wide_bias = bias.defined() ? at::constant_pad_nd(bias, {0, kLeastColumns - columns}, 0) : bias;
     return panel_product(x, wide_b, wide_bias, panel).narrow(1, 0, columns).contiguous();
   }
-  if (x.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
+  if (x.scalar_type() == at::kBFloat16) {
     // Without bf16 instructions ATen's bf16 product is many times slower than fp32's.
     if (b.numel() > kWidened) {
       auto y = at::empty({rows, columns}, x.options());
@@ -83,6 +84,52 @@ at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Ten
   return y;
 }
 
+// A weight [N, K] in bf16, as tiles' operand.
+class PlainWeight {
+ public:
+  static constexpr int64_t kWide = 128, kDeep = 1024;
+  explicit PlainWeight(const at::Tensor& w) : w_(with_plain_rows(w)) {}
+  LeftOperand left(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
+    const auto* from = words(w_) + row * w_.stride(0) + column;
+    if (columns == even(columns)) return {from, w_.stride(0)};
+    auto* to = room<uint16_t, 0>(rows * even(columns));
+    loops()->bf16.copy_block(from, w_.stride(0), rows, columns, rows, even(columns), to);
+    return {to, even(columns)};
+  }
+  void right(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t n, uint16_t* out) const {
+    for (int64_t c = 0; c < columns; c += n)
+      loops()->bf16.pack_rows(words(w_) + row * w_.stride(0) + column + c, w_.stride(0), rows,
+                              std::min(n, columns - c), even(rows), n, out + c * even(rows));
+  }
+
+ private:
+  at::Tensor w_;
+};
+
+// The same transposed, [K, N], for weights of few rows.
+class TurnedWeight {
+ public:
+  static constexpr int64_t kWide = 128, kDeep = 1024;
+  explicit TurnedWeight(const at::Tensor& w) : w_(with_plain_rows(w)) {}
+  void right(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t n, uint16_t* out) const {
+    for (int64_t c = 0; c < columns; c += n)
+      loops()->bf16.pack_columns(words(w_) + (column + c) * w_.stride(0) + row, w_.stride(0),
+                                 std::min(n, columns - c), rows, n, even(rows), out + c * even(rows));
+  }
+
+ private:
+  at::Tensor w_;
+};
+
+void check_operands(const at::Tensor& x, const at::Tensor& w, int64_t inner) {
+  TORCH_INTERNAL_ASSERT(x.dim() == 2 && w.dim() == 2 && x.size(1) == inner, "sizes ", x.sizes(), " and ",
+                        w.sizes());
+  TORCH_INTERNAL_ASSERT(x.scalar_type() == w.scalar_type(), "types ", x.scalar_type(), " and ",
+                        w.scalar_type());
+}
+
+int64_t tile_of(Panel panel) { return std::min(kTile, static_cast<int64_t>(panel)); }
+
 constexpr int64_t kSlice = 256;    // tokens summed by one block product
 constexpr int64_t kGradRows = 64;  // block of the gradient
 constexpr int64_t kGradColumns = 256;
@@ -95,31 +142,31 @@ void add_product(at::Tensor& grad, const at::Tensor& a, const at::Tensor& b, dou
   using T = uint16_t;
   const auto& loop = loops()->bf16;
   const auto tokens = a.size(0), outputs = a.size(1), inputs = b.size(1);
-  const auto slices = blocks_of(tokens, kSlice), row_blocks = blocks_of(outputs, kGradRows),
-             column_blocks = blocks_of(inputs, kGradColumns);
-  const auto height = std::min(kGradRows, blocks_of(outputs, 16) * 16),
-             width = std::min(kGradColumns, blocks_of(inputs, 16) * 16);
+  const auto height = std::min(kGradRows, round_up(outputs, 16)),
+             width = inputs <= kTile ? round_up(inputs, 16) : block_width(inputs, kGradColumns);
+  const auto slices = blocks_of(tokens, kSlice), row_blocks = blocks_of(outputs, height),
+             column_blocks = blocks_of(inputs, width);
+  // Blocks of b that are read once are packed where they are read.
+  const auto packed_blocks = row_blocks == 1 ? 0 : column_blocks;
   auto packed_a = at::empty({row_blocks, slices, height * kSlice}, at::kBFloat16);
-  auto packed_b = at::empty({column_blocks, slices, width * kSlice}, at::kBFloat16);
+  auto packed_b = at::empty({packed_blocks, slices, width * kSlice}, at::kBFloat16);
   const auto* from_a = words(a);
   const auto* from_b = words(b);
   auto* to_a = words(packed_a);
   auto* to_b = words(packed_b);
-  at::parallel_for(0, (row_blocks + column_blocks) * slices, 4, [&](int64_t begin, int64_t end) {
+  const auto pack_b = [&](int64_t block, int64_t slice, T* to) {
+    const auto row = slice * kSlice, column = block * width;
+    loop.pack_rows(from_b + row * b.stride(0) + column, b.stride(0), std::min(kSlice, tokens - row),
+                   std::min(width, inputs - column), kSlice, width, to);
+  };
+  at::parallel_for(0, (row_blocks + packed_blocks) * slices, 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto block = i / slices, slice = i % slices, row = slice * kSlice,
-                 rows = std::min(kSlice, tokens - row);
-      if (block < row_blocks) {
-        const auto column = block * kGradRows;
-        loop.transpose_block(from_a + row * a.stride(0) + column, a.stride(0), rows,
-                             std::min(kGradRows, outputs - column), kSlice, height,
-                             to_a + i * height * kSlice);
-      } else {
-        const auto column = (block - row_blocks) * kGradColumns;
-        loop.pack_rows(from_b + row * b.stride(0) + column, b.stride(0), rows,
-                       std::min(kGradColumns, inputs - column), kSlice, width,
-                       to_b + (i - row_blocks * slices) * width * kSlice);
-      }
+      const auto block = i / slices, slice = i % slices, row = slice * kSlice, column = block * height;
+      if (block < row_blocks)
+        loop.transpose_block(from_a + row * a.stride(0) + column, a.stride(0), std::min(kSlice, tokens - row),
+                             std::min(height, outputs - column), kSlice, height, to_a + i * height * kSlice);
+      else
+        pack_b(block - row_blocks, slice, to_b + (i - row_blocks * slices) * width * kSlice);
     }
   });
   auto* to = grad.data_ptr<float>();
@@ -133,11 +180,16 @@ void add_product(at::Tensor& grad, const at::Tensor& a, const at::Tensor& b, dou
       for (int64_t slice = 0; slice < slices; ++slice) {
         const T* left = to_a + (row * slices + slice) * height * kSlice;
         const T* right = to_b + (column * slices + slice) * width * kSlice;
+        if (packed_blocks == 0) {
+          auto* here = room<uint16_t, 6>(width * kSlice);
+          pack_b(column, slice, here);
+          right = here;
+        }
         tile_product(height, width, kSlice, left, kSlice, right, width, tile.data(), width, slice > 0);
       }
-      const auto first = row * kGradRows, second = column * kGradColumns;
-      const auto height_here = std::min(kGradRows, outputs - first),
-                 width_here = std::min(kGradColumns, inputs - second);
+      const auto first = row * height, second = column * width;
+      const auto height_here = std::min(height, outputs - first),
+                 width_here = std::min(width, inputs - second);
       if (transposed) {
         loops()->fp32.transpose_block(tile.data(), width, height_here, width_here, height, width,
                                       turned.data());
@@ -159,14 +211,40 @@ bool use_plain_kernels(const at::Tensor& x) {
 
 void set_plain_kernels(bool plain) { plain_flag() = plain; }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, Panel panel) {
-  if (use_plain_kernels(x)) return plain::linear(x, w, bias);
-  return panel_product(x, w.t(), bias, panel);
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, Panel panel,
+                  LowRankAdds adds) {
+  if (use_plain_kernels(x)) {
+    TORCH_INTERNAL_ASSERT(adds.empty());
+    return plain::linear(x, w, bias);
+  }
+  if (!in_tiles(x)) {
+    auto y = panel_product(x, w.t(), bias, panel);
+    add_low_rank(y, adds, FactorLies::kTransposed);
+    return y;
+  }
+  check_operands(x, w, w.size(1));
+  auto y = at::empty({x.size(0), w.size(0)}, x.options());
+  if (w.size(0) <= kTile && adds.empty() && panel != Panel::kDecode)
+    tile_rows(x, TurnedWeight(w), bias, tile_of(panel), {}, y);
+  else
+    tile_linear(x, PlainWeight(w), bias, tile_of(panel), adds, y);
+  return y;
 }
 
-at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel panel) {
-  if (use_plain_kernels(dy)) return plain::linear_input_grad(dy, w);
-  return panel_product(dy, w, {}, panel);
+at::Tensor linear_input_grad(const at::Tensor& dy, const at::Tensor& w, Panel panel, LowRankAdds adds) {
+  if (use_plain_kernels(dy)) {
+    TORCH_INTERNAL_ASSERT(adds.empty());
+    return plain::linear_input_grad(dy, w);
+  }
+  if (!in_tiles(dy)) {
+    auto dx = panel_product(dy, w, {}, panel);
+    add_low_rank(dx, adds, FactorLies::kAsIs);
+    return dx;
+  }
+  check_operands(dy, w, w.size(0));
+  auto dx = at::empty({dy.size(0), w.size(1)}, dy.options());
+  tile_rows(dy, PlainWeight(w), {}, tile_of(panel), adds, dx);
+  return dx;
 }
 
 void add_weight_grad(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x, double factor) {

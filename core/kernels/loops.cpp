@@ -11,6 +11,7 @@ struct Chosen {
 };
 
 Chosen choose() {
+  if (instruction_set() >= InstructionSet::kAvx512Bf16) return {avx512_bf16::make_loops(), true};
   if (instruction_set() >= InstructionSet::kAvx512) return {avx512::make_loops(), true};
   if (instruction_set() >= InstructionSet::kAvx2) return {avx2::make_loops(), true};
   return {{}, false};

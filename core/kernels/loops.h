@@ -1,7 +1,7 @@
-// The hot loops, compiled twice (AVX2 with FMA, AVX-512) from one source, loops.inc, and chosen at run time.
-// Plain C types at the boundary and nothing inline that the rest shares: else the linker could keep the
-// AVX-512 copy of a function that an AVX2 machine calls. Sixteen lanes and one order of summation on both
-// levels.
+// The hot loops, compiled three times (AVX2 with FMA, AVX-512, AVX-512 with BF16) from one source, loops.inc,
+// and chosen at run time. Plain C types at the boundary and nothing inline that the rest shares: else the
+// linker could keep the AVX-512 copy of a function that an AVX2 machine calls. Sixteen lanes and one order of
+// summation on all levels.
 //
 // bf16 values are uint16_t here; T is uint16_t or float. Arithmetic is fp32. Rows are contiguous unless a
 // stride is given (strides count elements). No function allocates or starts threads.
@@ -159,6 +159,9 @@ namespace avx2 {
 Loops make_loops();
 }
 namespace avx512 {
+Loops make_loops();
+}
+namespace avx512_bf16 {
 Loops make_loops();
 }
 

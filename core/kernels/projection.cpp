@@ -9,7 +9,6 @@
 #include "core/kernels/plain.h"
 #include "core/kernels/quantized_gemm.h"
 #include "core/kernels/tensor_rows.h"
-#include "core/kernels/tile.h"
 
 namespace decant {
 
@@ -120,57 +119,6 @@ std::vector<TermGroup> term_groups(const Projection& projection, int64_t rows,
   return groups;
 }
 
-// y [rows, N] += factor s b, in place, the product in fp32 blocks and never at full width. s [rows, R]; b is
-// [R, N], or with `b_transposed` [N, R]. Elements that `dropped` (dropout.h) names stay as they are.
-void add_low_rank(at::Tensor y, const at::Tensor& s, const at::Tensor& b, bool b_transposed, double factor,
-                  const at::Tensor& dropped = {}) {
-  if (y.scalar_type() == at::kBFloat16 && !bf16_tiles()) {
-    const auto bw = b.to(at::kFloat);
-    auto sum = y.to(at::kFloat).add_(at::mm(s.to(at::kFloat), b_transposed ? bw.t() : bw), factor);
-    if (dropped.defined()) sum = at::where(dropped_elements(dropped, y.size(1)), y, sum);
-    y.copy_(sum);
-    return;
-  }
-  constexpr int64_t kRows = 64, kColumns = 256;
-  const auto rows = y.size(0), columns = y.size(1), rank = s.size(1), deep = (rank + 31) / 32 * 32;
-  const auto row_blocks = (rows + kRows - 1) / kRows, column_blocks = (columns + kColumns - 1) / kColumns;
-  const auto right = at::empty({column_blocks, deep * kColumns}, y.options());
-  const auto sp = with_plain_rows(s), bp = with_plain_rows(b);
-  with_loops(y, [&](const auto& loop, auto* to) {
-    using T = std::remove_pointer_t<decltype(to)>;
-    for (int64_t c = 0; c < column_blocks; ++c) {
-      const auto first = c * kColumns, n = std::min(kColumns, columns - first);
-      auto* packed = values<T>(right) + c * deep * kColumns;
-      if (b_transposed)
-        loop.pack_columns(values<T>(bp) + first * bp.stride(0), bp.stride(0), n, rank, kColumns, deep,
-                          packed);
-      else
-        loop.pack_rows(values<T>(bp) + first, bp.stride(0), rank, n, deep, kColumns, packed);
-    }
-    at::parallel_for(0, row_blocks, 1, [&](int64_t begin, int64_t end) {
-      const TileScope scope;
-      std::vector<T> left(static_cast<size_t>(kRows * deep));
-      std::vector<float> delta(static_cast<size_t>(kRows * kColumns));
-      for (int64_t block = begin; block < end; ++block) {
-        const auto row = block * kRows, m = std::min(kRows, rows - row);
-        loop.copy_block(values<T>(sp) + row * sp.stride(0), sp.stride(0), m, rank, kRows, deep, left.data());
-        for (int64_t c = 0; c < column_blocks; ++c) {
-          tile_product(kRows, kColumns, deep, left.data(), deep, values<T>(right) + c * deep * kColumns,
-                       kColumns, delta.data(), kColumns, false);
-          auto* here = to + row * y.stride(0) + c * kColumns;
-          const auto n = std::min(kColumns, columns - c * kColumns);
-          if (dropped.defined())
-            loop.add_scaled_kept(here, y.stride(0), delta.data(), kColumns,
-                                 dropped.const_data_ptr<uint8_t>() + row * dropped.size(1) + c * kColumns / 8,
-                                 dropped.size(1), m, n, static_cast<float>(factor));
-          else
-            loop.add_scaled(here, y.stride(0), delta.data(), kColumns, m, n, static_cast<float>(factor));
-        }
-      }
-    });
-  });
-}
-
 // The group's rows of x, what it drops at 0.
 at::Tensor input_of(const TermGroup& group, const at::Tensor& x) {
   const auto given = x.slice(0, group.begin, group.end);
@@ -269,8 +217,6 @@ std::vector<at::Tensor> dropout_masks(const Projection& projection, int64_t rows
 at::Tensor project(const at::Tensor& x, const Projection& projection, ProjectionSaved* saved, Panel panel,
                    std::span<const TrainingRows> training) {
   if (use_plain_kernels(x)) return plain::project(x, projection, saved, training);
-  auto y = projection.quantized() ? decant::linear(x, stacked(projection), projection.bias, panel)
-                                  : decant::linear(x, projection.weight, projection.bias, panel);
   const auto masks = dropout_masks(projection, x.size(0), training);
   const auto groups = term_groups(projection, x.size(0), masks);
   if (saved != nullptr) {
@@ -278,16 +224,23 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
     for (const auto& one : projection.linears) terms += one.terms.size();
     *saved = {x, std::vector<at::Tensor>(terms), {}, masks};
   }
+  std::vector<LowRankAdd> adds;
   for (const auto& group : groups) {
     const auto s = decant::linear(input_of(group, x), group.a, {}, panel);
     for (const auto& m : group.members) {
       const auto& term = projection.linears[m.linear].terms[m.term];
       const auto own = s.narrow(1, m.rank_begin, m.rank);
-      add_low_rank(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), own, term.lora_b.value,
-                   true, scale_of(group, term));
+      adds.push_back({group.begin, group.end, m.column, own, term.lora_b.value, scale_of(group, term)});
       if (saved != nullptr) saved->s[m.saved] = own;
+    }
+  }
+  auto y = projection.quantized() ? decant::linear(x, stacked(projection), projection.bias, panel, adds)
+                                  : decant::linear(x, projection.weight, projection.bias, panel, adds);
+  for (const auto& group : groups)
+    for (const auto& m : group.members) {
+      const auto& linear = projection.linears[m.linear];
+      const auto& term = linear.terms[m.term];
       if (!term.magnitude.defined()) continue;
-      const Linear& linear = projection.linears[m.linear];
       ProjectionSaved::Scaled* keep = nullptr;
       if (saved != nullptr) {
         saved->scaled.resize(saved->s.size());
@@ -295,7 +248,6 @@ at::Tensor project(const at::Tensor& x, const Projection& projection, Projection
       }
       apply_magnitude(y.slice(0, group.begin, group.end).narrow(1, m.column, m.outputs), linear, term, keep);
     }
-  }
   return y;
 }
 
@@ -304,10 +256,6 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
   if (use_plain_kernels(dy_out)) return plain::project_backward(dy_out, projection, saved, need_dx);
   const auto groups = term_groups(projection, dy_out.size(0), saved.masks);
   const auto dy = scaled_gradient(dy_out, projection, saved, groups);
-  at::Tensor dx;
-  if (need_dx)
-    dx = projection.quantized() ? linear_input_grad(dy, stacked(projection))
-                                : linear_input_grad(dy, projection.weight, panel);
   int64_t column = 0;
   for (auto& one : projection.linears) {
     const auto outputs = one.outputs();
@@ -316,6 +264,7 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
       add_bias_grad(one.bias.grad, dy_out.narrow(1, column, outputs));
     column += outputs;
   }
+  std::vector<LowRankAdd> adds;
   for (const auto& group : groups) {
     const auto rows = dy.slice(0, group.begin, group.end);
     std::vector<at::Tensor> parts;
@@ -339,11 +288,12 @@ at::Tensor project_backward(const at::Tensor& dy_out, Projection& projection, co
         if (lora_a.trainable) lora_a.grad.add_(sums.narrow(0, m.rank_begin, m.rank));
       }
     }
-    if (!need_dx) continue;
-    auto dx_rows = dx.slice(0, group.begin, group.end);
-    add_low_rank(dx_rows, ds, group.a, false, 1, group.mask);  // what was dropped has no gradient
+    // What was dropped has no gradient.
+    if (need_dx) adds.push_back({group.begin, group.end, 0, ds, group.a, 1, group.mask});
   }
-  return dx;
+  if (!need_dx) return {};
+  return projection.quantized() ? linear_input_grad(dy, stacked(projection), adds)
+                                : linear_input_grad(dy, projection.weight, panel, adds);
 }
 
 bool trains(const Projection& projection) {

@@ -44,5 +44,8 @@ QuantizedLoops make_quantized_loops();
 namespace avx512 {
 QuantizedLoops make_quantized_loops();
 }
+namespace avx512_bf16 {
+QuantizedLoops make_quantized_loops();
+}
 
 }  // namespace decant

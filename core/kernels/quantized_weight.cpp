@@ -150,9 +150,10 @@ const char* to_string(Quantization kind) {
 
 const QuantizedLoops* quantized_loops() {
   static const QuantizedLoops chosen =
-      instruction_set() >= InstructionSet::kAvx512 ? avx512::make_quantized_loops()
-      : instruction_set() >= InstructionSet::kAvx2 ? avx2::make_quantized_loops()
-                                                   : QuantizedLoops{};
+      instruction_set() >= InstructionSet::kAvx512Bf16 ? avx512_bf16::make_quantized_loops()
+      : instruction_set() >= InstructionSet::kAvx512   ? avx512::make_quantized_loops()
+      : instruction_set() >= InstructionSet::kAvx2     ? avx2::make_quantized_loops()
+                                                       : QuantizedLoops{};
   return chosen.nested_absmax != nullptr ? &chosen : nullptr;
 }
 

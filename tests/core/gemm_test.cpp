@@ -4,6 +4,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "core/kernels/dropout.h"
 #include "core/kernels/plain.h"
 
 namespace decant {
@@ -56,6 +59,63 @@ INSTANTIATE_TEST_SUITE_P(Types, Gemm,
                                          Case{at::kBFloat16, Panel::kDecode},
                                          Case{at::kFloat, Panel::kTraining},
                                          Case{at::kFloat, Panel::kDecode}));
+
+// Tenants' terms on rows of one product: each row gets what it gets alone, more than one block of 1,024 rows,
+// borders inside tiles, ranks that are no multiple of 16; a NaN stays with its tenant.
+TEST_P(Gemm, LowRankTermsAddToTheirRowsAlone) {
+  const auto [type, panel] = GetParam();
+  at::manual_seed(3);
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{320, 192}, {136, 72}, {48, 96}};
+  for (const auto& [outputs, inputs] : shapes) {
+    const auto w = at::randn({outputs, inputs}).to(type), bias = at::randn({outputs}).to(type);
+    const auto x = at::randn({1300, inputs}).to(type), dy = at::randn({1300, outputs}).to(type);
+    if (use_plain_kernels(x)) return;   // projections add in plain.cpp
+    const auto part = outputs / 2 + 3;  // a term of a part of the outputs
+    std::vector<LowRankAdd> adds, back;
+    const std::vector<std::array<int64_t, 3>> segments = {{0, 70, 16}, {70, 1100, 5}, {1100, 1299, 24}};
+    for (const auto& [begin, end, rank] : segments) {
+      const auto wide = at::randn({end - begin, rank + 3}).to(type);  // as a slice of a shared product
+      const auto columns = begin == 70 ? outputs - part : outputs;
+      adds.push_back({begin, end, outputs - columns, wide.narrow(1, 2, rank),
+                      at::randn({columns, rank}).to(type), 1.75});
+      back.push_back({begin, end, 0, wide.narrow(1, 1, rank), at::randn({rank, inputs}).to(type), 1});
+      if (begin == 0)
+        back.back().dropped = at::randint(256, {end - begin, (inputs + 7) / 8}, at::kByte)
+                                  .bitwise_and_(inputs % 8 == 0 ? 255 : 0);
+    }
+    const auto y = linear(x, w, bias, panel, adds), dx = linear_input_grad(dy, w, panel, back);
+    const auto wide = [](const at::Tensor& t) { return t.to(at::kDouble); };
+    auto want = plain::linear(wide(x), wide(w), wide(bias)),
+         want_dx = plain::linear_input_grad(wide(dy), wide(w));
+    for (size_t i = 0; i < adds.size(); ++i) {
+      const auto& add = adds[i];
+      want.slice(0, add.begin, add.end)
+          .narrow(1, add.column, add.b.size(0))
+          .add_(at::mm(wide(add.s), wide(add.b).t()), add.factor);
+      auto delta = at::mm(wide(back[i].s), wide(back[i].b));
+      if (back[i].dropped.defined()) delta.masked_fill_(dropped_elements(back[i].dropped, inputs), 0);
+      want_dx.slice(0, add.begin, add.end).add_(delta);
+    }
+    ASSERT_LT(relative(y, want), type == at::kFloat ? 1e-5 : 1e-2);
+    ASSERT_LT(relative(dx, want_dx), type == at::kFloat ? 1e-5 : 1e-2);
+
+    for (size_t i = 0; i < adds.size(); ++i) {
+      auto alone = adds[i], alone_back = back[i];
+      const auto begin = alone.begin, end = alone.end;
+      alone.begin = alone_back.begin = 0;
+      alone.end = alone_back.end = end - begin;
+      ASSERT_TRUE(
+          at::equal(linear(x.slice(0, begin, end), w, bias, panel, {{alone}}), y.slice(0, begin, end)));
+      ASSERT_TRUE(at::equal(linear_input_grad(dy.slice(0, begin, end), w, panel, {{alone_back}}),
+                            dx.slice(0, begin, end)));
+    }
+    adds[1].b.fill_(std::numeric_limits<double>::quiet_NaN());
+    const auto spoiled = linear(x, w, bias, panel, adds);
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 70}, {1100, 1300}})
+      ASSERT_TRUE(at::equal(spoiled.slice(0, begin, end), y.slice(0, begin, end)));
+    ASSERT_TRUE(spoiled.slice(0, 70, 1100).isnan().any().item<bool>());
+  }
+}
 
 // Where bf16 is computed by widening, a weight of more than 2^26 elements is widened in parts.
 TEST(Gemm, ALargeWeightGivesWhatItsPartsGive) {
