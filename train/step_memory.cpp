@@ -136,7 +136,7 @@ class Step {
   // x [rows, inner] b [inner, columns] and what low-rank terms add.
   Room product(Kind kind, int64_t rows, int64_t inner, int64_t columns, const Adds& adds = {},
                int64_t panel = 256) {
-    if (in_tiles()) return tiles(kind, rows, inner, columns, adds);
+    if (in_tiles()) return tiles(kind, rows, inner, columns, adds, kPlainTokens);
     const Room y = panels(rows, inner, columns, panel, pass_.element);
     add_low_rank(adds);
     return y;
@@ -161,24 +161,24 @@ class Step {
     return y;
   }
   // tile_linear.h
-  Room tiles(Kind kind, int64_t rows, int64_t inner, int64_t columns, const Adds& adds) {
+  Room tiles(Kind kind, int64_t rows, int64_t inner, int64_t columns, const Adds& adds, int64_t tokens) {
     if (rows == 0) return nullptr;
     Room y = take(rows, columns);
     std::vector<Room> rooms;
-    const auto deep = [](const Added& one) { return up(one.rank, kRankUnit); };
+    const auto deep = [](const Added& one) { return deep_rank(one.rank); };
     if (kind == Kind::kForward && (columns > kTile || !adds.empty())) {
-      rooms.push_back(take(up(std::min(rows, kTokensAtOnce), kTile), even(inner)));
+      rooms.push_back(take(up(std::min(rows, tokens), kTile), padded_depth(inner)));
       for (const auto& one : adds) {
-        rooms.push_back(take(up(std::min(one.rows, kTokensAtOnce), kTile), deep(one)));
+        rooms.push_back(take(up(std::min(one.rows, tokens), kTile), deep(one)));
         if (deep(one) != one.rank) rooms.push_back(take(one.columns, deep(one)));
       }
       return y;
     }
-    if (inner != even(inner)) rooms.push_back(take(rows, even(inner)));
-    if (rows % kTile != 0) rooms.push_back(take(kTile, even(inner)));
+    if (inner != padded_depth(inner)) rooms.push_back(take(rows, padded_depth(inner)));
+    if (rows % kTile != 0) rooms.push_back(take(kTile, padded_depth(inner)));
     for (const auto& one : adds) {
       rooms.push_back(take(up(one.columns, kTile), deep(one)));
-      if (deep(one) != one.rank) rooms.push_back(take(std::min(one.rows, kTokensAtOnce), deep(one)));
+      if (deep(one) != one.rank) rooms.push_back(take(std::min(one.rows, tokens), deep(one)));
     }
     return y;
   }
@@ -224,7 +224,7 @@ class Step {
   Room quantized_product(Kind kind, int64_t rows, int64_t inner, int64_t outer,
                          const ProjectionMemory& projection, const Adds& adds) {
     const auto scales = absmax(projection);
-    if (in_tiles()) return tiles(kind, rows, inner, outer, adds);
+    if (in_tiles()) return tiles(kind, rows, inner, outer, adds, kQuantizedTokens);
     const Room y = take(rows, outer);
     const Room in = rows % 256 != 0 ? take(up(rows, 256), inner) : nullptr;
     constexpr int64_t kPanelBytes = int64_t{1} << 21;

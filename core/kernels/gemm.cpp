@@ -87,19 +87,19 @@ at::Tensor panel_product(const at::Tensor& x, const at::Tensor& b, const at::Ten
 // A weight [N, K] in bf16, as tiles' operand.
 class PlainWeight {
  public:
-  static constexpr int64_t kWide = 128, kDeep = 1024;
+  static constexpr int64_t kWide = 256, kDeep = 1024, kTokens = kPlainTokens;
   explicit PlainWeight(const at::Tensor& w) : w_(with_plain_rows(w)) {}
   LeftOperand left(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
     const auto* from = words(w_) + row * w_.stride(0) + column;
-    if (columns == even(columns)) return {from, w_.stride(0)};
-    auto* to = room<uint16_t, 0>(rows * even(columns));
-    loops()->bf16.copy_block(from, w_.stride(0), rows, columns, rows, even(columns), to);
-    return {to, even(columns)};
+    if (columns == padded_depth(columns)) return {from, w_.stride(0)};
+    auto* to = room<uint16_t, 0>(rows * padded_depth(columns));
+    loops()->bf16.copy_block(from, w_.stride(0), rows, columns, rows, padded_depth(columns), to);
+    return {to, padded_depth(columns)};
   }
   void right(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t n, uint16_t* out) const {
     for (int64_t c = 0; c < columns; c += n)
       loops()->bf16.pack_rows(words(w_) + row * w_.stride(0) + column + c, w_.stride(0), rows,
-                              std::min(n, columns - c), even(rows), n, out + c * even(rows));
+                              std::min(n, columns - c), padded_depth(rows), n, out + c * padded_depth(rows));
   }
 
  private:
@@ -109,12 +109,13 @@ class PlainWeight {
 // The same transposed, [K, N], for weights of few rows.
 class TurnedWeight {
  public:
-  static constexpr int64_t kWide = 128, kDeep = 1024;
+  static constexpr int64_t kWide = kTile, kDeep = 1024, kTokens = kPlainTokens;
   explicit TurnedWeight(const at::Tensor& w) : w_(with_plain_rows(w)) {}
   void right(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t n, uint16_t* out) const {
     for (int64_t c = 0; c < columns; c += n)
       loops()->bf16.pack_columns(words(w_) + (column + c) * w_.stride(0) + row, w_.stride(0),
-                                 std::min(n, columns - c), rows, n, even(rows), out + c * even(rows));
+                                 std::min(n, columns - c), rows, n, padded_depth(rows),
+                                 out + c * padded_depth(rows));
   }
 
  private:

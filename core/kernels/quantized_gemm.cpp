@@ -32,7 +32,7 @@ at::Tensor whole(const StackedWeights& weights, at::ScalarType dtype) {
 // second-level cache.
 class Stack {
  public:
-  static constexpr int64_t kWide = 256, kDeep = 512;
+  static constexpr int64_t kWide = 128, kDeep = 1024, kTokens = kQuantizedTokens;
   explicit Stack(const StackedWeights& weights) : weights_(weights) {
     for (const auto* w : weights) absmax_.push_back(absmax_of(*w));
   }
@@ -53,21 +53,25 @@ class Stack {
 
   // As tile_linear.h reads a weight.
   LeftOperand left(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
-    const int64_t deep = even(columns);
+    const int64_t deep = padded_depth(columns);
     auto* to = room<uint16_t, 0>(rows * deep);
     if (deep != columns) std::fill_n(to, rows * deep, uint16_t{0});
     dequantize(row, rows, column, columns, to, deep);
     return {to, deep};
   }
   void right(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t n, uint16_t* out) const {
-    auto* pair = room<uint16_t, 5>(2 * columns);
-    for (int64_t r = 0; r < rows; r += 2) {
-      const auto some = std::min<int64_t>(2, rows - r);
-      dequantize(row + r, some, column, columns, pair, columns);
+    constexpr int64_t kRows = 16;  // that stay in the first cache
+    auto* some = room<uint16_t, 5>(kRows * columns);
+    const int64_t deep = padded_depth(rows);
+    for (int64_t r = 0; r < rows; r += kRows) {
+      const auto high = std::min(kRows, rows - r);
+      dequantize(row + r, high, column, columns, some, columns);
       for (int64_t c = 0; c < columns; c += n)
-        loops()->bf16.pack_rows(pair + c, columns, some, std::min(n, columns - c), 2, n,
-                                out + c * even(rows) + r * n);
+        loops()->bf16.pack_rows(some + c, columns, high, std::min(n, columns - c), round_up(high, 2), n,
+                                out + c * deep + r * n);
     }
+    for (int64_t c = 0, r = round_up(rows, 2); c < columns; c += n)
+      std::fill_n(out + c * deep + r * n, (deep - r) * n, uint16_t{0});
   }
 
  private:

@@ -3,17 +3,18 @@
 //
 // Forward, the weight's rows are the left operand as they lie and x is packed, once for all of them; a tile
 // comes out transposed. For an input gradient, and for a weight of few rows, x is the left operand and the
-// weight is packed block by block, once for up to 1,024 tokens.
+// weight is packed block by block, once for up to kTokens tokens.
 //
 // A row's bits depend neither on its place nor on its neighbours (gemm.h says why): every tile has the same
 // number of tokens, padded with zeros, and depth is cut by the weight's shape alone.
 //
 // A Weight has
 //   kWide, kDeep        rows (columns) of it that are worked on at one time, and how deep at most
-//   left(row, rows, column, columns)   its block as a left operand: even(columns) deep
+//   kTokens             tokens that such a block is made for
+//   left(row, rows, column, columns)   its block as a left operand: padded_depth(columns) deep
 //   right(row, rows, column, columns, n, out)  its block, the rows as the inner dimension, as right operands
 //   of n
-//                                      columns each, even(rows) deep
+//                                      columns each, padded_depth(rows) deep
 // Internal to the kernels: gemm.cpp and quantized_gemm.cpp.
 #pragma once
 
@@ -23,6 +24,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/instruction_set.h"
 #include "core/kernels/low_rank.h"
 #include "core/kernels/quantized_loops.h"
 #include "core/kernels/tensor_rows.h"
@@ -31,10 +33,14 @@
 namespace decant {
 
 constexpr int64_t kTile = 64;
-constexpr int64_t kTokensAtOnce = 1024;
+constexpr int64_t kPlainTokens = 512, kQuantizedTokens = 1024;  // as the memory plan counts them
 
 inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-inline int64_t even(int64_t n) { return round_up(n, 2); }  // what bf16 products sum in pairs
+// What products sum, padded: bf16 in pairs, AMX in rows of a tile.
+inline int64_t padded_depth(int64_t n) {
+  return round_up(n, instruction_set() == InstructionSet::kAmxBf16 ? 32 : 2);
+}
+inline int64_t deep_rank(int64_t rank) { return round_up(padded_depth(rank), 16); }
 
 inline bool in_tiles(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && bf16_tiles(); }
 
@@ -73,8 +79,6 @@ inline at::Tensor padded_block(const at::Tensor& x, int64_t padded_rows, int64_t
   return out;
 }
 
-constexpr int64_t kRankUnit = 16;  // ranks are padded to multiples
-
 // A LowRankAdd's rows within some tiles.
 struct TermRows {
   const LowRankAdd* add;
@@ -88,7 +92,7 @@ struct TermRows {
     for (const auto& add : adds) {
       const auto begin = std::max(add.begin, row), end = std::min(add.end, row + rows);
       if (begin < end && add.rank() > 0)
-        found.push_back({&add, begin - row, end - row, round_up(add.rank(), kRankUnit),
+        found.push_back({&add, begin - row, end - row, deep_rank(add.rank()),
                          add.s.narrow(0, begin - add.begin, end - begin)});
     }
     return found;
@@ -102,18 +106,18 @@ struct TermRows {
   int64_t tiles(int64_t tile) const { return (end + tile - 1) / tile - begin / tile; }
 };
 
-// At most kTokensAtOnce rows of x; `row`: x's first one in the product that `adds` are of.
+// At most kTokens rows of x; `row`: x's first one in the product that `adds` are of.
 template <class Weight>
 void tile_linear_some(const at::Tensor& x, const Weight& w, const at::Tensor& bias, int64_t tile,
                       LowRankAdds adds, int64_t row, at::Tensor y) {
   const auto& loop = loops()->bf16;
   const int64_t rows = x.size(0), inputs = x.size(1), outputs = y.size(1), tiles = (rows + tile - 1) / tile,
-                deep = even(inputs), step = depth_step(inputs, Weight::kDeep);
-  const auto packed = at::empty({tiles, deep * tile}, x.options());
+                all = padded_depth(inputs), step = depth_step(inputs, Weight::kDeep);
+  const auto packed = at::empty({tiles, all * tile}, x.options());
   at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       loop.pack_columns(words(x) + t * tile * x.stride(0), x.stride(0), std::min(tile, rows - t * tile),
-                        inputs, tile, deep, words(packed) + t * deep * tile);
+                        inputs, tile, all, words(packed) + t * all * tile);
   });
 
   struct Term {
@@ -149,8 +153,8 @@ void tile_linear_some(const at::Tensor& x, const Weight& w, const at::Tensor& bi
         const LeftOperand left = w.left(first, some, q, width);
         for (int64_t t = 0; t < tiles; ++t)
           for (int64_t r = 0; r < some; r += kTile)
-            tile_product(std::min(kTile, some - r), tile, even(width), left.values + r * left.stride,
-                         left.stride, words(packed) + (t * deep + q) * tile, tile, c + (t * wide + r) * tile,
+            tile_product(std::min(kTile, some - r), tile, padded_depth(width), left.values + r * left.stride,
+                         left.stride, words(packed) + (t * all + q) * tile, tile, c + (t * wide + r) * tile,
                          tile, q > 0);
       }
       for (const auto& term : terms) {
@@ -181,14 +185,14 @@ template <class Weight>
 void tile_linear(const at::Tensor& x_given, const Weight& w, const at::Tensor& bias, int64_t tile,
                  LowRankAdds adds, at::Tensor y) {
   const auto x = with_plain_rows(x_given);
-  for (int64_t row = 0; row < x.size(0); row += kTokensAtOnce) {
-    const int64_t some = std::min(kTokensAtOnce, x.size(0) - row);
+  for (int64_t row = 0; row < x.size(0); row += Weight::kTokens) {
+    const int64_t some = std::min(Weight::kTokens, x.size(0) - row);
     tile_linear_some(x.narrow(0, row, some), w, bias, tile, adds, row, y.narrow(0, row, some));
   }
 }
 
-// At most kTokensAtOnce rows of x [rows, even(inner)]; `tail`: the last ones, padded to a tile, when they are
-// not one.
+// At most kTokens rows of x [rows, padded_depth(inner)]; `tail`: the last ones, padded to a tile, when
+// they are not one.
 template <class Weight>
 void tile_rows_some(const at::Tensor& x, const at::Tensor& tail, int64_t inner, const Weight& w,
                     const at::Tensor& bias, int64_t tile, LowRankAdds adds, int64_t row, at::Tensor y) {
@@ -214,7 +218,7 @@ void tile_rows_some(const at::Tensor& x, const at::Tensor& tail, int64_t inner, 
 
   at::parallel_for(0, (columns + wide - 1) / wide, 1, [&](int64_t begin, int64_t end) {
     const TileScope scope;
-    auto* right = room<uint16_t, 4>(wide * even(step));
+    auto* right = room<uint16_t, 4>(wide * padded_depth(step));
     auto* c = room<float, 1>(tiles * wide * tile);
     auto* delta = room<float, 2>(kTile * kTile);
     for (int64_t block = begin; block < end; ++block) {
@@ -227,8 +231,8 @@ void tile_rows_some(const at::Tensor& x, const at::Tensor& tail, int64_t inner, 
           const auto& of = (t + 1) * tile <= rows ? x : tail;
           const auto* left = words(of) + (&of == &x ? t * tile * x.stride(0) : 0) + q;
           for (int64_t p = 0; p * n < some; ++p)
-            tile_product(tile, n, even(depth), left, of.stride(0), right + p * even(depth) * n, n, at(t, p),
-                         n, q > 0);
+            tile_product(tile, n, padded_depth(depth), left, of.stride(0),
+                         right + p * padded_depth(depth) * n, n, at(t, p), n, q > 0);
         }
       }
       for (const auto& term : terms) {
@@ -279,11 +283,12 @@ void tile_rows_some(const at::Tensor& x, const at::Tensor& tail, int64_t inner, 
 template <class Weight>
 void tile_rows(const at::Tensor& x_given, const Weight& w, const at::Tensor& bias, int64_t tile,
                LowRankAdds adds, at::Tensor y) {
-  const int64_t rows = x_given.size(0), inner = x_given.size(1), deep = even(inner), left = rows % tile;
-  const auto x = padded_block(x_given, rows, deep);
-  const auto tail = left == 0 ? x : padded_block(x.narrow(0, rows - left, left), tile, deep);
-  for (int64_t row = 0; row < rows; row += kTokensAtOnce) {
-    const int64_t some = std::min(kTokensAtOnce, rows - row);
+  const int64_t rows = x_given.size(0), inner = x_given.size(1), all = padded_depth(inner),
+                left = rows % tile;
+  const auto x = padded_block(x_given, rows, all);
+  const auto tail = left == 0 ? x : padded_block(x.narrow(0, rows - left, left), tile, all);
+  for (int64_t row = 0; row < rows; row += Weight::kTokens) {
+    const int64_t some = std::min(Weight::kTokens, rows - row);
     tile_rows_some(x.narrow(0, row, some), tail, inner, w, bias, tile, adds, row, y.narrow(0, row, some));
   }
 }
