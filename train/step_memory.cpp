@@ -20,8 +20,6 @@ namespace {
 
 constexpr int64_t kFloat = 4, kSlice = 256;
 
-int64_t up(int64_t n, int64_t unit) { return round_up(n, unit); }
-
 class Step {
  public:
   Step(MemoryWalk& walk, const PassMemory& pass) : walk_(walk), pass_(pass), config_(*pass.config) {}
@@ -167,9 +165,9 @@ class Step {
     std::vector<Room> rooms;
     const auto deep = [](const Added& one) { return deep_rank(one.rank); };
     if (kind == Kind::kForward && (columns > kTile || !adds.empty())) {
-      rooms.push_back(take(up(std::min(rows, tokens), kTile), padded_depth(inner)));
+      rooms.push_back(take(round_up(std::min(rows, tokens), kTile), padded_depth(inner)));
       for (const auto& one : adds) {
-        rooms.push_back(take(up(std::min(one.rows, tokens), kTile), deep(one)));
+        rooms.push_back(take(round_up(std::min(one.rows, tokens), kTile), deep(one)));
         if (deep(one) != one.rank) rooms.push_back(take(one.columns, deep(one)));
       }
       return y;
@@ -177,7 +175,7 @@ class Step {
     if (inner != padded_depth(inner)) rooms.push_back(take(rows, padded_depth(inner)));
     if (rows % kTile != 0) rooms.push_back(take(kTile, padded_depth(inner)));
     for (const auto& one : adds) {
-      rooms.push_back(take(up(one.columns, kTile), deep(one)));
+      rooms.push_back(take(round_up(one.columns, kTile), deep(one)));
       if (deep(one) != one.rank) rooms.push_back(take(std::min(one.rows, tokens), deep(one)));
     }
     return y;
@@ -190,7 +188,7 @@ class Step {
         const Room b = take_wide(one.columns, one.rank), y = take_wide(one.rows, one.columns),
                    s = take_wide(one.rows, one.rank), product = take_wide(one.rows, one.columns);
       } else {
-        const Room right = take(up(one.columns, 256), up(one.rank, 32));
+        const Room right = take(round_up(one.columns, 256), round_up(one.rank, 32));
       }
     }
   }
@@ -201,11 +199,9 @@ class Step {
     if (in_tiles()) {
       const bool turned = inputs < outputs && inputs <= kTile;
       const int64_t high = turned ? inputs : outputs, wide = turned ? outputs : inputs,
-                    slices = up(rows, kSlice);
-      const Room a = take(slices, up(high, std::min<int64_t>(kTile, up(high, 16))));
-      const Room b = high <= kTile
-                         ? nullptr
-                         : take(slices, up(wide, wide <= kTile ? up(wide, 16) : block_width(wide, 256)));
+                    slices = round_up(rows, kSlice);
+      const Room a = take(slices, round_up(high, std::min<int64_t>(kTile, round_up(high, 16))));
+      const Room b = high <= kTile ? nullptr : take(slices, round_up(wide, block_width(wide, 256)));
       return;
     }
     const int64_t slice = std::min(rows, kSlice);
@@ -218,7 +214,7 @@ class Step {
     std::vector<Room> rooms;
     if (projection.quantized == Quantization::kNf4Dq)
       for (const auto& one : projection.linears)
-        rooms.push_back(walk_.take(up(one.outputs * one.inputs, kTile) / kTile * kFloat));
+        rooms.push_back(walk_.take(round_up(one.outputs * one.inputs, kTile) / kTile * kFloat));
     return rooms;
   }
   Room quantized_product(Kind kind, int64_t rows, int64_t inner, int64_t outer,
@@ -226,12 +222,12 @@ class Step {
     const auto scales = absmax(projection);
     if (in_tiles()) return tiles(kind, rows, inner, outer, adds, kQuantizedTokens);
     const Room y = take(rows, outer);
-    const Room in = rows % 256 != 0 ? take(up(rows, 256), inner) : nullptr;
+    const Room in = rows % 256 != 0 ? take(round_up(rows, 256), inner) : nullptr;
     constexpr int64_t kPanelBytes = int64_t{1} << 21;
     const int64_t step = std::max<int64_t>(kTile, kPanelBytes / (inner * pass_.element) / kTile * kTile);
     for (int64_t at = 0; at < outer; at += step) {
       const int64_t some = std::min(step, outer - at);
-      const Room weight = take(some, inner), part = product(kind, up(rows, 256), inner, some);
+      const Room weight = take(some, inner), part = product(kind, round_up(rows, 256), inner, some);
     }
     add_low_rank(adds);
     return y;
@@ -392,7 +388,7 @@ class Step {
     const bool wide = config_.family == Family::kGemma2 && pass_.element != kFloat;
     const Room dy = wide ? take_wide(rows, width) : nullptr;
     const Room dx = wide ? take_wide(rows, width) : take(rows, width);
-    const Room parts = trains ? take_wide(up(rows, 128) / 128, width) : nullptr;
+    const Room parts = trains ? take_wide(round_up(rows, 128) / 128, width) : nullptr;
     return wide ? take(rows, width) : dx;
   }
 
@@ -408,7 +404,7 @@ class Step {
     }
     const auto run = [&](int64_t element) {
       Room out = walk_.take(tokens * heads * width * element);
-      const int64_t packed = up(tokens, kTile) * groups * up(width, 32) * element;
+      const int64_t packed = round_up(tokens, kTile) * groups * round_up(width, 32) * element;
       Room sums;
       if (kept != nullptr) kept->rooms.push_back(sums = take_wide(tokens, heads));
       const Room k = walk_.take(packed), v = walk_.take(packed);
@@ -423,14 +419,15 @@ class Step {
   // dq, dk and dv are there.
   void attention_backward() {
     const int64_t tokens = pass_.tokens(), heads = config_.num_attention_heads, groups = config_.key_heads(),
-                  width = config_.key_width(), wide = up(width, 32);
+                  width = config_.key_width(), wide = round_up(width, 32);
     if (config_.attention_cap > 0) return capped_scores(/*backward=*/true);
     const bool converts = pass_.converts && pass_.element != kFloat;
     std::vector<Room> turned;
     if (converts)
       for (const int64_t of : {heads, groups, groups, heads, groups, groups, heads, heads})
         turned.push_back(take_wide(tokens, of * width));
-    const int64_t element = converts ? kFloat : pass_.element, longest = up(pass_.longest_document, kTile);
+    const int64_t element = converts ? kFloat : pass_.element,
+                  longest = round_up(pass_.longest_document, kTile);
     const Room dk = take_wide(tokens, heads * width), dv = take_wide(tokens, heads * width);
     std::vector<Room> scratch;
     for (int64_t i = 0; i < std::min(pass_.threads, heads); ++i) {

@@ -129,8 +129,6 @@ void check_operands(const at::Tensor& x, const at::Tensor& w, int64_t inner) {
                         w.scalar_type());
 }
 
-int64_t tile_of(Panel panel) { return std::min(kTile, static_cast<int64_t>(panel)); }
-
 constexpr int64_t kSlice = 256;    // tokens summed by one block product
 constexpr int64_t kGradRows = 64;  // block of the gradient
 constexpr int64_t kGradColumns = 256;
@@ -143,8 +141,7 @@ void add_product(at::Tensor& grad, const at::Tensor& a, const at::Tensor& b, dou
   using T = uint16_t;
   const auto& loop = loops()->bf16;
   const auto tokens = a.size(0), outputs = a.size(1), inputs = b.size(1);
-  const auto height = std::min(kGradRows, round_up(outputs, 16)),
-             width = inputs <= kTile ? round_up(inputs, 16) : block_width(inputs, kGradColumns);
+  const auto height = std::min(kGradRows, round_up(outputs, 16)), width = block_width(inputs, kGradColumns);
   const auto slices = blocks_of(tokens, kSlice), row_blocks = blocks_of(outputs, height),
              column_blocks = blocks_of(inputs, width);
   // Blocks of b that are read once are packed where they are read.

@@ -109,7 +109,7 @@ at::Tensor linear(const at::Tensor& x, const StackedWeights& weights, const at::
   const Stack stack(weights);
   auto y = at::empty({rows, outputs}, x.options());
   if (in_tiles(x)) {
-    tile_linear(x, stack, bias, std::min(kTile, static_cast<int64_t>(panel)), adds, y);
+    tile_linear(x, stack, bias, tile_of(panel), adds, y);
     return y;
   }
   const auto unit = static_cast<int64_t>(panel);

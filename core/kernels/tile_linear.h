@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "core/instruction_set.h"
+#include "core/kernels/gemm.h"
 #include "core/kernels/low_rank.h"
 #include "core/kernels/quantized_loops.h"
 #include "core/kernels/tensor_rows.h"
@@ -42,6 +43,8 @@ inline int64_t padded_depth(int64_t n) {
 }
 inline int64_t deep_rank(int64_t rank) { return round_up(padded_depth(rank), 16); }
 
+inline int64_t tile_of(Panel panel) { return std::min(kTile, static_cast<int64_t>(panel)); }
+
 inline bool in_tiles(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && bf16_tiles(); }
 
 // Equal parts of at most `most`.
@@ -52,6 +55,7 @@ inline int64_t depth_step(int64_t inner, int64_t most) {
 
 // Blocks of at most `most` columns that fill them well, and every thread.
 inline int64_t block_width(int64_t columns, int64_t most) {
+  if (columns <= kTile) return round_up(columns, 16);
   const int64_t threads = at::get_num_threads(), tiles = (columns + kTile - 1) / kTile;
   const auto wanted = threads == 1 ? 1 : std::min(tiles, 4 * threads);
   const auto blocks = std::max((columns + most - 1) / most, wanted);
@@ -74,9 +78,7 @@ struct LeftOperand {
 // x [rows, columns] with zeros up to [padded_rows, padded_columns].
 inline at::Tensor padded_block(const at::Tensor& x, int64_t padded_rows, int64_t padded_columns) {
   if (x.size(0) == padded_rows && x.size(1) == padded_columns) return with_plain_rows(x);
-  auto out = at::zeros({padded_rows, padded_columns}, x.options());
-  out.narrow(0, 0, x.size(0)).narrow(1, 0, x.size(1)).copy_(x);
-  return out;
+  return at::constant_pad_nd(x, {0, padded_columns - x.size(1), 0, padded_rows - x.size(0)});
 }
 
 // A LowRankAdd's rows within some tiles.
@@ -199,7 +201,7 @@ void tile_rows_some(const at::Tensor& x, const at::Tensor& tail, int64_t inner, 
   const auto& loop = loops()->bf16;
   const int64_t rows = x.size(0), columns = y.size(1), tiles = (rows + tile - 1) / tile,
                 step = depth_step(inner, Weight::kDeep), n = std::min(kTile, round_up(columns, 16)),
-                wide = columns <= n ? n : block_width(columns, Weight::kWide), panels = wide / n;
+                wide = block_width(columns, Weight::kWide), panels = wide / n;
 
   struct Term {
     TermRows rows;
